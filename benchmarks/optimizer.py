@@ -1,0 +1,205 @@
+"""Which optimiser and rate paint best? The measurement behind `arttune train`'s defaults.
+
+    ARTTUNE_DATA=../shared/data python benchmarks/optimizer.py --steps 80 | tee benchmarks/optimizer.txt
+
+Every arm paints the same canvas on the same SVAMP problems in the same order, from the same start, with a cosine
+schedule over the same number of steps; 150 training problems are kept out and scored strictly at the end. Arms:
+Adam over rates and momenta, the sign of the momentum, the momentum normalised to unit root mean square, and Adam
+preconditioned in the space of the tower's linear patch embedding. One rate is one unit of [0, 1] pixel range a step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import get_peft_model
+from transformers import PrinterCallback
+from trl import SFTConfig, SFTTrainer
+
+from arttune import ArtConfig, prepare
+from arttune.evaluate import evaluate
+from arttune.models import load_model
+from arttune.tasks import get_task, hold_out
+
+
+class Momentum(torch.optim.Optimizer):
+    """Momentum whose step is `shape(momentum)`; the two arms that are not Adam."""
+
+    def __init__(
+        self, params: Iterable[torch.Tensor], lr: float, shape: Callable[[torch.Tensor], torch.Tensor]
+    ) -> None:
+        super().__init__(params, {"lr": lr})
+        self.shape = shape
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                m = self.state[p].setdefault("m", torch.zeros_like(p))
+                m.mul_(0.9).add_(p.grad, alpha=0.1)
+                p.sub_(self.shape(m), alpha=group["lr"])
+
+
+class PatchAdam(torch.optim.Optimizer):
+    """Adam whose gradient is first multiplied by the inverse of the patch embedding's Gram matrix (damped).
+
+    A tower's first layer is linear in each patch, so the loss sees pixels only through `W x`; dividing by `W^T W`
+    takes equal steps in what the tower sees instead of in what the eye sees.
+    """
+
+    def __init__(self, params: Iterable[torch.Tensor], lr: float, weight: torch.Tensor, patch: int) -> None:
+        super().__init__(params, {"lr": lr})
+        gram = weight.T @ weight
+        damped = gram + 0.1 * gram.diagonal().mean() * torch.eye(len(gram))
+        values, vectors = torch.linalg.eigh(damped)
+        self.root = vectors @ torch.diag(values.rsqrt()) @ vectors.T
+        self.patch = patch
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                side, (_, h, w) = self.patch, p.shape
+                g = p.grad.view(3, h // side, side, w // side, side).permute(1, 3, 0, 2, 4).reshape(-1, 3 * side * side)
+                g = g @ self.root
+                m = state.setdefault("m", torch.zeros_like(g))
+                v = state.setdefault("v", torch.zeros_like(g))
+                state["t"] = state.get("t", 0) + 1
+                m.mul_(0.9).add_(g, alpha=0.1)
+                v.mul_(0.999).addcmul_(g, g, value=0.001)
+                move = (m / (1 - 0.9 ** state["t"])) / ((v / (1 - 0.999 ** state["t"])).sqrt() + 1e-12)
+                move = move @ self.root
+                move = move / move.square().mean().sqrt()
+                move = move.view(h // side, w // side, 3, side, side).permute(2, 0, 3, 1, 4).reshape(p.shape)
+                p.sub_(move, alpha=group["lr"])
+
+
+def adam(lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> Callable[..., torch.optim.Optimizer]:
+    return lambda params, _: torch.optim.Adam(params, lr=lr, betas=betas)
+
+
+def unit(m: torch.Tensor) -> torch.Tensor:
+    return m / (m.square().mean().sqrt() + 1e-12)
+
+
+def patch_adam(lr: float) -> Callable[..., torch.optim.Optimizer]:
+    def make(params: Any, model: Any) -> torch.optim.Optimizer:
+        kernel = model.base_model.layer.base_layer.proj.weight.float()
+        side = kernel.shape[-1]
+        return PatchAdam(params, lr, kernel.sum(dim=2).reshape(len(kernel), -1), side)
+
+    return make
+
+
+ARMS: dict[str, tuple[str, Callable[..., torch.optim.Optimizer]]] = {
+    "adam 0.005": ("noise", adam(0.005)),
+    "adam 0.01": ("noise", adam(0.01)),
+    "adam 0.02": ("noise", adam(0.02)),
+    "adam 0.04": ("noise", adam(0.04)),
+    "adam 0.08": ("noise", adam(0.08)),
+    "adam 0.04, betas 0.9 0.99": ("noise", adam(0.04, (0.9, 0.99))),
+    "adam 0.04, betas 0.8 0.95": ("noise", adam(0.04, (0.8, 0.95))),
+    "adam 0.02 from grey": ("grey", adam(0.02)),
+    "adam 0.04 from grey": ("grey", adam(0.04)),
+    "sign 0.01": ("noise", lambda p, _: Momentum(p, 0.01, torch.sign)),
+    "sign 0.02": ("noise", lambda p, _: Momentum(p, 0.02, torch.sign)),
+    "normalised 0.02": ("noise", lambda p, _: Momentum(p, 0.02, unit)),
+    "patch-space adam 0.02": ("noise", patch_adam(0.02)),
+    "patch-space adam 0.04": ("noise", patch_adam(0.04)),
+}
+
+
+def run(arm: str, steps: int, batch: int, seed: int) -> dict[str, Any]:
+    start, make = ARMS[arm]
+    loaded = load_model("smol")
+    task = get_task("svamp")
+    rest, kept = hold_out(task.load("train"), 140, seed)
+    model = get_peft_model(loaded.model, ArtConfig(start=start, seed=seed))
+    config = model.peft_config["default"]
+    rows = [{"prompt": p.prompt, "completion": [{"role": "assistant", "content": p.completion}]} for p in rest]
+    arguments = SFTConfig(
+        output_dir="runs/bench",
+        max_steps=steps,
+        per_device_train_batch_size=batch,
+        lr_scheduler_type="cosine",
+        warmup_steps=5,
+        max_grad_norm=0,
+        gradient_checkpointing=False,
+        bf16=False,
+        max_length=None,
+        save_strategy="no",
+        report_to="none",
+        logging_steps=1,
+        disable_tqdm=True,
+        use_cpu=True,
+        seed=seed,
+        dataloader_pin_memory=False,
+    )
+    optimizer = make([model.base_model.layer.art_canvas["default"]], model)
+    trainer = SFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=prepare(Dataset.from_list(rows), loaded.tokenizer, config),
+        processing_class=loaded.tokenizer,
+        optimizers=(optimizer, None),
+    )
+    trainer.remove_callback(PrinterCallback)
+    begun = time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - begun
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    score, _ = evaluate(
+        model,
+        loaded.tokenizer,
+        task,
+        kept,
+        split="validation",
+        model_name="smol",
+        adapter="art",
+        seed=seed,
+        picture_tokens=config.tokens,
+    )
+    last = losses[-20:]
+    return (
+        {"arm": arm, "loss": sum(last) / len(last), "seconds": seconds} | score.as_dict() | {"train_seconds": seconds}
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--arm", action="append", choices=list(ARMS), help="only this arm (repeatable)")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    results = []
+    for arm in options.arm or ARMS:
+        found = run(arm, options.steps, options.batch, options.seed)
+        results.append(found)
+        low, high = found["ci95"]
+        print(
+            f"{arm:28s} loss of last 20 steps {found['loss']:.3f}   kept-out strict {found['accuracy']:6.1%} "
+            f"[{low:.1%}, {high:.1%}] of {found['n']} format {found['format_rate']:.0%} {found['train_seconds']:.0f} s",
+            flush=True,
+        )
+    if options.json:
+        best = min(r["loss"] for r in results)
+        ratios = {f"{r['arm']}/best loss": r["loss"] / best for r in results}
+        options.json.write_text(
+            json.dumps({"ratios": ratios, "machine": platform.processor(), "arms": results}, indent=2)
+        )
+
+
+if __name__ == "__main__":
+    main()

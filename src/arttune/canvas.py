@@ -1,0 +1,183 @@
+"""The canvas: the trainable pixels of one adapter, and the painting it becomes.
+
+A canvas is a float32 master `(3, H, W)` in [0, 1]. The model never sees the master: it sees the master rounded to
+the 256 levels of a PNG, with the gradient passed straight through, so what is trained is exactly what is served.
+This file knows nothing of models: where a canvas starts from, how it is rounded and kept inside its limits, and
+how it travels as a PNG with its provenance in the file's text chunks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageColor, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+from arttune.errors import BadInput
+
+LEVELS = 255
+CHUNK = "arttune-"
+
+
+def quantize(master: torch.Tensor) -> torch.Tensor:
+    """Round a master to uint8 levels, passing the gradient straight through.
+
+    `master`: `(3, H, W)` in [0, 1]. Returns the same shape and dtype with values `k / 255`; d(output)/d(master) = 1
+    (straight-through estimator, Bengio et al. 2013, arXiv 1308.3432).
+    """
+    rounded = (master.detach() * LEVELS).round() / LEVELS
+    return master + (rounded - master).detach()
+
+
+def to_uint8(master: torch.Tensor) -> torch.Tensor:
+    """The uint8 `(3, H, W)` pixels that a master is served as."""
+    return (master.detach().float().clamp(0, 1) * LEVELS).round().to(torch.uint8).cpu()
+
+
+def project_(master: torch.Tensor) -> torch.Tensor:
+    """Bring a master back into [0, 1] in place (after an optimiser step)."""
+    with torch.no_grad():
+        return master.clamp_(0, 1)
+
+
+def start_pixels(start: str, size: tuple[int, int], ground: str = "#808080", seed: int = 0) -> torch.Tensor:
+    """The uint8 `(3, H, W)` pixels a canvas starts from.
+
+    `start` is `grey`, `noise` (uniform, from `seed`), a colour as `#rrggbb` or by name, or a picture file. A picture
+    is cropped to the canvas's proportions, resized to `size` = (height, width), and its transparent parts show
+    `ground`. Raises `BadInput` if it is none of these.
+    """
+    height, width = size
+    if start == "noise":
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randint(0, 256, (3, height, width), generator=generator).to(torch.uint8)
+    if Path(start).is_file():
+        return _from_picture(Path(start), size, ground)
+    try:
+        colour = ImageColor.getrgb("#808080" if start in ("grey", "gray") else start)[:3]
+    except ValueError:
+        raise BadInput(
+            f"start {start!r} is no picture file and no colour; use grey, noise, a colour such as '#c08040' or a file"
+        ) from None
+    return torch.tensor(colour, dtype=torch.uint8).view(3, 1, 1).expand(3, height, width).contiguous()
+
+
+def _from_picture(path: Path, size: tuple[int, int], ground: str) -> torch.Tensor:
+    picture = _open(path).convert("RGBA")
+    backdrop = Image.new("RGBA", picture.size, ImageColor.getrgb(ground))
+    composed = Image.alpha_composite(backdrop, picture).convert("RGB")
+    height, width = size
+    if composed.size != (width, height):
+        composed = ImageOps.fit(composed, (width, height), Image.Resampling.LANCZOS)
+    return _pixels(composed)
+
+
+def _open(path: Path) -> Image.Image:
+    """Open and fully decode a picture, so that a truncated file is found here and not later."""
+    try:
+        picture = Image.open(path)
+        picture.load()
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except UnidentifiedImageError:
+        raise BadInput(f"{path} is not a picture; give a PNG (or another format that Pillow reads)") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BadInput(f"{path} is truncated or damaged ({error}); copy it again from where it came") from None
+    return picture
+
+
+def _pixels(picture: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()
+
+
+def sha256(pixels: torch.Tensor) -> str:
+    """The hash that ties a painting to its provenance: sha256 over height, width and the RGB bytes, row by row."""
+    _, height, width = pixels.shape
+    data = pixels.permute(1, 2, 0).contiguous().numpy().tobytes()
+    return hashlib.sha256(f"{height}x{width}:".encode() + data).hexdigest()
+
+
+@dataclass
+class Provenance:
+    """What made a painting. Every field is one text chunk of the PNG, its value as JSON."""
+
+    model: str | None = None
+    revision: str | None = None
+    family: str | None = None
+    size: tuple[int, int] | None = None
+    start: str | None = None
+    task: str | None = None
+    objective: str | None = None
+    steps: int | None = None
+    seed: int | None = None
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    arttune: str | None = None
+    sha256: str | None = None
+
+
+@dataclass
+class Painting:
+    """A finished picture: uint8 `pixels` `(3, H, W)` and what made them (`None` for a picture that is not ours)."""
+
+    pixels: torch.Tensor
+    provenance: Provenance | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[2]
+
+    def intact(self) -> bool:
+        """Whether the pixels are the ones the provenance speaks of."""
+        return self.provenance is not None and self.provenance.sha256 == sha256(self.pixels)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a lossless PNG at once or not at all; the pixels' hash and size are filled in."""
+        import arttune
+
+        chunks = PngImagePlugin.PngInfo()
+        if self.provenance is not None:
+            self.provenance.sha256 = sha256(self.pixels)
+            self.provenance.size = self.size
+            self.provenance.arttune = arttune.__version__
+            for name, value in asdict(self.provenance).items():
+                if value not in (None, []):
+                    chunks.add_itxt(CHUNK + name, json.dumps(value))
+            chunks.add_text("Software", f"arttune {arttune.__version__}")
+        target = Path(path)
+        scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        picture = Image.fromarray(self.pixels.permute(1, 2, 0).contiguous().numpy(), "RGB")
+        try:
+            picture.save(scratch, format="PNG", pnginfo=chunks, optimize=True)
+            os.replace(scratch, target)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Painting:
+        """Read a painting; any opaque picture will do, provenance or not. Raises `BadInput` if it cannot be read."""
+        picture = _open(Path(path))
+        if "A" in picture.getbands() or "transparency" in picture.info:
+            raise BadInput(
+                f"{path} has transparent pixels; a painting is opaque RGB. Use it as a start picture instead"
+            )
+        text = {**getattr(picture, "text", {})}
+        known = {f.name for f in fields(Provenance)}
+        try:
+            values = {k[len(CHUNK) :]: json.loads(v) for k, v in text.items() if k.startswith(CHUNK)}
+        except json.JSONDecodeError as error:
+            raise BadInput(
+                f"{path}: its provenance is not JSON ({error}); strip the text chunks or fetch it again"
+            ) from None
+        if not values:
+            return cls(_pixels(picture))
+        provenance = Provenance(**{k: v for k, v in values.items() if k in known})
+        if provenance.size is not None:
+            provenance.size = (int(provenance.size[0]), int(provenance.size[1]))
+        return cls(_pixels(picture), provenance)

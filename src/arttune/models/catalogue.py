@@ -1,0 +1,75 @@
+"""From a model's name to a model: `smol`, a local folder or a hub id of a known family."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from arttune.errors import BadInput
+from arttune.families import Family, detect
+from arttune.models.smol import REVISION, smol_folder
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A model arttune brings itself: what it is, and how its checkpoint folder is made."""
+
+    title: str
+    revision: str
+    folder: Callable[[], Path]
+
+
+EMBEDDED = {"smol": Embedded("SmolLM2-135M-Instruct on a small vision tower (Apache-2.0)", REVISION, smol_folder)}
+
+
+@dataclass
+class Loaded:
+    """A frozen base model, ready for an adapter."""
+
+    name: str
+    revision: str | None
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    family: Family
+
+
+def load_model(name: str, dtype: torch.dtype = torch.bfloat16, device: str | None = None) -> Loaded:
+    """Load `name` with its tokenizer. Raises `BadInput` for an unknown name or family."""
+    embedded = EMBEDDED.get(name)
+    source = str(embedded.folder()) if embedded else name
+    if not embedded and not Path(name).is_dir() and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
+        raise BadInput(
+            f"unknown model {name!r}: no such folder, and no hub id (owner/name). Embedded: {', '.join(EMBEDDED)}"
+        )
+    if Path(source).is_dir() and not Path(source, "config.json").is_file():
+        raise BadInput(f"{source} has no config.json; give a model folder as transformers saves it")
+    try:
+        config = AutoConfig.from_pretrained(source)
+        family = detect(config)
+        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype)
+    except BadInput:
+        raise
+    except (OSError, ValueError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise BadInput(f"model {name!r} cannot be loaded: {line}") from None
+    # Recorded in every adapter saved from it: the name a user typed, not a folder of this machine's cache.
+    model.name_or_path = name
+    revision = embedded.revision if embedded else getattr(config, "_commit_hash", None)
+    model.requires_grad_(False)
+    return Loaded(name, revision, model.to(device or _device()).eval(), tokenizer, family)
+
+
+def _device() -> str:
+    return os.environ.get("ARTTUNE_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")

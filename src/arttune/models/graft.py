@@ -1,0 +1,169 @@
+"""The graft: a text model joined to a small vision tower as an ordinary Qwen2.5-VL checkpoint.
+
+The text weights are copied bit for bit; what they lack (biases of zero, embeddings of the four vision tokens) is
+added so that text logits do not change. The result is a folder that transformers, PEFT, TRL and vLLM load as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+)
+
+from arttune.families import by_name
+from arttune.models.text import TextModel
+from arttune.prompts import END, PAD, START, VIDEO
+
+FAMILY = by_name("qwen2_5_vl")
+TOWER = {
+    "depth": 4,
+    "hidden_size": 192,
+    "num_heads": 3,
+    "intermediate_size": 768,
+    "fullatt_block_indexes": [0, 1, 2, 3],
+}
+
+# Turns a message's content, a string or a list of parts, into text; a picture becomes its placeholder.
+RENDER = (
+    "{%- macro render(content) -%}{%- if content is string -%}{{ content }}{%- elif content is iterable -%}"
+    "{%- for part in content -%}{%- if part['type'] == 'image' or 'image' in part or 'image_url' in part -%}"
+    f"{START}{PAD}{END}"
+    "{%- elif 'text' in part -%}{{ part['text'] }}{%- endif -%}{%- endfor -%}{%- endif -%}{%- endmacro -%}"
+)
+
+
+def graft(text: TextModel, seed: int = 0) -> tuple[Qwen2_5_VLForConditionalGeneration, PreTrainedTokenizerBase]:
+    """A float32 Qwen2.5-VL model around `text`, with a seeded random tower, and its tokenizer.
+
+    The tower is scaled so that the tokens of a noise picture have the norm of the text embeddings: at the usual
+    initialisation they are several times larger and drown the text.
+    """
+    tokenizer = _with_vision_tokens(text.tokenizer)
+    config = _config(text, tokenizer)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2_5_VLForConditionalGeneration(config).float().eval()
+    _copy_text(text, model)
+    _scale_tower(model, seed)
+    model.generation_config = GenerationConfig(
+        bos_token_id=config.text_config.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return model, tokenizer
+
+
+def save(model: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a complete checkpoint folder: weights, tokenizer with chat template, and the processors' settings."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    pixels = {
+        "size": {"shortest_edge": FAMILY.min_pixels, "longest_edge": FAMILY.max_pixels},
+        "patch_size": FAMILY.patch,
+        "merge_size": FAMILY.merge,
+        "temporal_patch_size": FAMILY.frames,
+        "image_mean": list(FAMILY.mean),
+        "image_std": list(FAMILY.std),
+        "processor_class": "Qwen2_5_VLProcessor",
+    }
+    for name, kind in (("preprocessor", "image"), ("video_preprocessor", "video")):
+        settings = {f"{kind}_processor_type": f"Qwen2VL{kind.capitalize()}Processor"} | pixels
+        (folder / f"{name}_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def _with_vision_tokens(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    known = tokenizer.get_vocab()
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": [t for t in (START, END, PAD, VIDEO) if t not in known]},
+        replace_extra_special_tokens=False,
+    )
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
+        tokenizer.pad_token = "<|endoftext|>"
+    template = str(tokenizer.chat_template)
+    if PAD not in template:
+        content = re.compile(r"(message|messages\[0\])(\['content'\]|\[\"content\"\]|\.content)")
+        tokenizer.chat_template = RENDER + content.sub(r"render(\1\2)", template)
+    return tokenizer
+
+
+def _config(text: TextModel, tokenizer: PreTrainedTokenizerBase) -> Qwen2_5_VLConfig:
+    old = text.model.config
+    ids = {t: tokenizer.convert_tokens_to_ids(t) for t in (START, END, PAD, VIDEO)}
+    half = (getattr(old, "head_dim", None) or old.hidden_size // old.num_attention_heads) // 2
+    kept = [
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "max_position_embeddings",
+        "rms_norm_eps",
+        "tie_word_embeddings",
+    ]
+    return Qwen2_5_VLConfig(
+        text_config={name: getattr(old, name) for name in kept}
+        | {
+            "vocab_size": max(old.vocab_size, len(tokenizer)),
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": old.rope_parameters["rope_theta"],
+                # Qwen2.5-VL gives a quarter of the rotary frequencies to time, the rest to height and width.
+                "mrope_section": [half // 4, (half - half // 4) // 2, (half - half // 4) // 2],
+            },
+            "bos_token_id": old.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        },
+        vision_config=TOWER | {"out_hidden_size": old.hidden_size, "patch_size": FAMILY.patch},
+        image_token_id=ids[PAD],
+        video_token_id=ids[VIDEO],
+        vision_start_token_id=ids[START],
+        vision_end_token_id=ids[END],
+        tie_word_embeddings=old.tie_word_embeddings,
+        dtype="float32",
+    )
+
+
+@torch.no_grad()
+def _copy_text(text: TextModel, model: Qwen2_5_VLForConditionalGeneration) -> None:
+    target = dict(model.model.language_model.named_parameters())
+    source = dict(text.model.model.named_parameters())
+    for name, parameter in target.items():
+        if name == "embed_tokens.weight":
+            _copy_rows(source[name], parameter)
+        elif name in source:
+            parameter.copy_(source[name])
+        elif name.endswith(".bias"):
+            parameter.zero_()
+        else:
+            raise ValueError(f"the text model has no weight for {name}")
+    if not model.config.tie_word_embeddings:
+        _copy_rows(text.model.lm_head.weight, model.lm_head.weight)
+
+
+def _copy_rows(old: torch.Tensor, new: torch.Tensor) -> None:
+    """Vocabulary rows; a token the text model does not have gets the mean row, whose logit is never near the top."""
+    new[: len(old)].copy_(old)
+    new[len(old) :].copy_(old.mean(dim=0))
+
+
+@torch.no_grad()
+def _scale_tower(model: Qwen2_5_VLForConditionalGeneration, seed: int) -> None:
+    side = FAMILY.default_side
+    noise = torch.rand(3, side, side, generator=torch.Generator().manual_seed(seed))
+    grid = torch.tensor([FAMILY.grid((side, side))])
+    tokens = model.model.get_image_features(FAMILY.patches(noise), grid, return_dict=True).pooler_output[0]
+    wish = model.get_input_embeddings().weight.norm(dim=1).mean()
+    last: Any = model.model.visual.merger.mlp[2]
+    factor = wish / tokens.norm(dim=1).mean()
+    last.weight.mul_(factor)
+    last.bias.mul_(factor)

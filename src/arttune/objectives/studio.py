@@ -1,0 +1,87 @@
+"""What every objective is given, and the trainer behaviour they share: validation is a strict score, not a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import Trainer, TrainerCallback
+
+from arttune.evaluate import Score
+from arttune.models import Loaded
+from arttune.settings import Settings
+from arttune.tasks import Problem
+from arttune.tuner import ArtConfig, art_layer
+
+
+@dataclass
+class Studio:
+    """A canvas on its easel: the model that looks at it, the problems to paint from, and how it is judged."""
+
+    settings: Settings
+    loaded: Loaded
+    model: PeftModel
+    train: list[Problem]
+    validation: list[Problem]
+    judge: Callable[[], Score]
+    folder: Path
+    callbacks: list[TrainerCallback]
+
+    @property
+    def config(self) -> ArtConfig:
+        """The configuration of the canvas being painted."""
+        return art_layer(self.model).configs["default"]
+
+    def arguments(self) -> dict[str, Any]:
+        """The `TrainingArguments` that do not depend on the objective."""
+        s = self.settings
+        judged = bool(self.validation)
+        return {
+            "output_dir": str(self.folder / "checkpoints"),
+            "max_steps": s.steps,
+            "per_device_train_batch_size": s.batch_size,
+            "gradient_accumulation_steps": s.accumulate,
+            "learning_rate": s.learning_rate,
+            "lr_scheduler_type": s.schedule,
+            "warmup_steps": s.warmup,
+            "optim": "adamw_torch",
+            "weight_decay": 0.0,
+            "max_grad_norm": 0.0,  # Adam is indifferent to the gradient's scale; clipping would only mix the steps
+            "seed": s.seed,
+            "use_cpu": self.model.device.type == "cpu",
+            "bf16": False,  # the frozen model is in its precision already, and the canvas must stay float32
+            "gradient_checkpointing": False,  # it would switch off the shared prefix
+            "dataloader_pin_memory": self.model.device.type != "cpu",
+            "logging_steps": 1,
+            "eval_strategy": "steps" if judged else "no",
+            "eval_steps": s.eval_every,
+            "save_steps": s.eval_every,
+            "save_total_limit": 2,
+            "load_best_model_at_end": judged,
+            "metric_for_best_model": "eval_accuracy" if judged else None,
+            "report_to": s.report_to,
+        }
+
+
+def judged(trainer: type[Trainer], studio: Studio) -> type[Trainer]:
+    """`trainer` whose `evaluate` scores the current painting strictly on the validation problems."""
+
+    class Judged(trainer):  # type: ignore[misc, valid-type]
+        def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
+            score = studio.judge()
+            low, high = score.ci95
+            metrics = {
+                f"{metric_key_prefix}_accuracy": score.accuracy,
+                f"{metric_key_prefix}_accuracy_low": low,
+                f"{metric_key_prefix}_accuracy_high": high,
+                f"{metric_key_prefix}_format_rate": score.format_rate,
+                f"{metric_key_prefix}_seconds": score.seconds,
+            }
+            self.log(metrics)
+            self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            return metrics
+
+    return Judged

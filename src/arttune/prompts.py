@@ -1,0 +1,81 @@
+"""Where the picture goes in a conversation: at the start of the first user turn, before any text.
+
+That is where the chat templates of all Qwen-VL models put an image part that comes first, so a stock server given
+the picture and then the question builds the very same tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datasets import Dataset, IterableDataset
+from transformers import PreTrainedTokenizerBase
+
+from arttune.errors import BadInput
+from arttune.tuner.config import ArtConfig
+
+START, PAD, END = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>"
+VIDEO = "<|video_pad|>"
+
+
+def placeholder(tokens: int) -> str:
+    """The text that a processor would expand one picture of `tokens` tokens into."""
+    return START + PAD * tokens + END
+
+
+def with_picture(conversation: Any, tokens: int) -> Any:
+    """A conversation (list of messages) or plain string with the placeholders in place; other values unchanged.
+
+    Raises `BadInput` if there is no user turn, or if the picture is already there.
+    """
+    if isinstance(conversation, str):
+        _refuse_twice(conversation)
+        return placeholder(tokens) + conversation
+    messages = [dict(message) for message in conversation]
+    for message in messages:
+        if message.get("role") == "user":
+            if not isinstance(message.get("content"), str):
+                raise BadInput(
+                    "a user turn's content must be a string: ART's batches are text, the canvas is the picture"
+                )
+            _refuse_twice(message["content"])
+            message["content"] = placeholder(tokens) + message["content"]
+            return messages
+    raise BadInput("a conversation without a user turn has no place for the picture")
+
+
+def _refuse_twice(text: str) -> None:
+    if PAD in text:
+        raise BadInput("the picture's placeholders are already in the text; arttune.prepare is called once")
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise `BadInput` unless each vision token is one token of `tokenizer`."""
+    missing = [t for t in (START, PAD, END) if len(tokenizer(t, add_special_tokens=False)["input_ids"]) != 1]
+    if missing:
+        raise BadInput(f"this tokenizer does not know {', '.join(missing)}; use the tokenizer of the multimodal model")
+
+
+def prepare(
+    dataset: Dataset | IterableDataset, tokenizer: PreTrainedTokenizerBase, config: ArtConfig
+) -> Dataset | IterableDataset:
+    """A text dataset with the picture's placeholders put in, ready for any TRL trainer.
+
+    The columns are TRL's: `prompt` (string or messages), `messages`, `text`, and, where there is no `prompt`,
+    `chosen` and `rejected`. `config` must know its family: after `get_peft_model`, or `ArtConfig(family=...)`.
+    """
+    check_tokenizer(tokenizer)
+    tokens = config.tokens
+    columns = dataset.column_names or list(next(iter(dataset)))
+    targets = (
+        ["prompt"] if "prompt" in columns else [c for c in ("messages", "text", "chosen", "rejected") if c in columns]
+    )
+    if not targets:
+        raise BadInput(
+            f"no column to put the picture in; need prompt, messages, text or chosen/rejected, got {columns}"
+        )
+
+    def put(row: dict[str, Any]) -> dict[str, Any]:
+        return {name: with_picture(row[name], tokens) for name in targets}
+
+    return dataset.map(put)

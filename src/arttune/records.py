@@ -1,0 +1,101 @@
+"""What a run leaves behind while it goes: a line of metrics a step, a progress bar, and checkpoints to resume from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+
+class Metrics:
+    """`metrics.jsonl`: one JSON line a step, in step order, whatever interruptions there were."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: list[dict[str, Any]] = read_metrics(path)
+
+    def add(self, step: int, values: dict[str, Any]) -> None:
+        """Record `values` at `step`. A later record of the same step joins its line; steps after it are dropped."""
+        kept = [line for line in self.lines if line["step"] <= step]
+        fits = len(kept) == len(self.lines) and (not kept or kept[-1]["step"] < step)
+        if fits:
+            self.lines.append({"step": step} | values)
+            with self.path.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(self.lines[-1]) + "\n")
+            return
+        if kept and kept[-1]["step"] == step:
+            kept[-1] |= values
+        else:
+            kept.append({"step": step} | values)
+        self.lines = kept
+        scratch = self.path.with_suffix(".tmp")
+        scratch.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        scratch.replace(self.path)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The complete lines of a `metrics.jsonl`; a last line cut off by a kill is left out."""
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return found
+
+
+class Recorder(TrainerCallback):
+    """Writes everything the trainer logs to `metrics.jsonl`."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.metrics = metrics
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """One log of the trainer; its closing summary is not a step and is left out."""
+        if logs and "train_runtime" not in logs:
+            self.metrics.add(state.global_step, {k: v for k, v in logs.items() if isinstance(v, (int, float))})
+
+
+class Bar(ProgressCallback):
+    """transformers' progress bar with the loss and the last validation score beside it, instead of a line a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: dict[str, str] = {}
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Refresh the figures at the bar's end."""
+        for key, label in (("loss", "loss"), ("eval_accuracy", "validation")):
+            if logs and key in logs:
+                self.shown[label] = f"{logs[key]:.3f}" if key == "loss" else f"{logs[key]:.0%}"
+        if self.training_bar is not None:
+            self.training_bar.set_postfix(self.shown)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint of a run. The trainer writes `trainer_state.json` last, so a checkpoint whose
+    state does not parse was cut off by a kill and is passed over."""
+    complete = []
+    for path in (folder / "checkpoints").glob("checkpoint-*"):
+        try:
+            state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            complete.append((int(state["global_step"]), path))
+        except (OSError, ValueError, KeyError):
+            continue
+    return max(complete)[1] if complete else None

@@ -1,0 +1,81 @@
+"""Two pictures of every run: how it learned, and how the canvas changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.ticker import PercentFormatter
+
+INK, ACCENT = "#30343c", "#c8553d"
+
+
+def learning_curve(lines: list[dict[str, Any]], path: Path, title: str) -> None:
+    """Loss of every step (and its running mean) over the validation accuracy with its interval."""
+    steps = [line["step"] for line in lines if "loss" in line]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    judged = [line for line in lines if "eval_accuracy" in line]
+    figure, axes = plt.subplots(2 if judged else 1, 1, sharex=True, figsize=(7, 5 if judged else 3), squeeze=False)
+    top = axes[0][0]
+    top.plot(steps, losses, color=INK, alpha=0.25, linewidth=1)
+    top.plot(steps, _running_mean(losses), color=INK, linewidth=1.8)
+    top.set_ylabel("loss")
+    if judged:
+        low = axes[1][0]
+        at = [line["step"] for line in judged]
+        mean = [line["eval_accuracy"] for line in judged]
+        low.fill_between(
+            at,
+            [line["eval_accuracy_low"] for line in judged],
+            [line["eval_accuracy_high"] for line in judged],
+            color=ACCENT,
+            alpha=0.18,
+            linewidth=0,
+            label="95 % interval",
+        )
+        low.plot(at, mean, color=ACCENT, marker="o", markersize=4, linewidth=1.8, label="validation, strict")
+        low.set_ylabel("accuracy")
+        low.set_ylim(bottom=0)
+        low.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        low.legend(frameon=False, loc="upper left")
+    axes[-1][0].set_xlabel("optimiser step")
+    axes[-1][0].set_xlim(left=0)
+    for row in axes:
+        row[0].spines[["top", "right"]].set_visible(False)
+        row[0].grid(alpha=0.15)
+    figure.suptitle(title, fontsize=11)
+    figure.tight_layout()
+    figure.savefig(path, dpi=140)
+    plt.close(figure)
+
+
+def start_and_end(start: torch.Tensor, end: torch.Tensor, path: Path) -> None:
+    """The canvas before and after, and the change between them, stretched to the full range. uint8 `(3, H, W)`."""
+    change = end.float() - start.float()
+    reach = max(float(change.abs().max()), 1.0)
+    shown = (change / (2 * reach) + 0.5).permute(1, 2, 0).numpy()
+    mean = float(change.abs().mean())
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3.5))
+    panels = (
+        (np.asarray(start.permute(1, 2, 0)), "start"),
+        (np.asarray(end.permute(1, 2, 0)), "end"),
+        (shown, f"change, x{127.5 / reach:.1f} (mean {mean:.0f} of 255)"),
+    )
+    for axis, (picture, title) in zip(axes, panels, strict=True):
+        axis.imshow(picture, interpolation="nearest")
+        axis.set_title(title, fontsize=10, color=INK)
+        axis.axis("off")
+    figure.tight_layout()
+    figure.savefig(path, dpi=140)
+    plt.close(figure)
+
+
+def _running_mean(values: list[float], window: int = 10) -> list[float]:
+    return [sum(values[max(0, i - window + 1) : i + 1]) / min(i + 1, window) for i in range(len(values))]

@@ -1,0 +1,34 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from arttune.evaluate import Score
+
+NAMES = {"none": "text only", "art": "with the painting", "start": "with the untrained picture"}
+
+
+def score_table(scores: Sequence[Score]) -> Table:
+    """Scores under one another, with their intervals."""
+    first = scores[0]
+    table = Table(
+        title=f"{first.task} · {first.split} · {first.model} · {first.n} problems, strict",
+        title_justify="left",
+    )
+    table.add_column("")
+    for name in ("correct", "accuracy", "95 % interval", "in the asked format", "seconds"):
+        table.add_column(name, justify="right")
+    for score in scores:
+        low, high = score.ci95
+        table.add_row(
+            NAMES.get(score.adapter, score.adapter),
+            f"{score.correct}/{score.n}",
+            f"{score.accuracy:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            f"{score.format_rate:.0%}",
+            f"{score.seconds:.0f}",
+        )
+    return table

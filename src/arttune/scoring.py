@@ -1,0 +1,103 @@
+"""`arttune eval`: from names to one score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from arttune.canvas import Painting
+from arttune.errors import BadInput
+from arttune.evaluate import Sample, Score, evaluate
+from arttune.loading import load
+from arttune.models import Loaded, load_model
+from arttune.tasks import Problem, Task, get_task
+from arttune.tuner import art_layer
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be scored: names and limits as a user gives them."""
+
+    model: str
+    task: str
+    adapter: str
+    data: Path | None = None
+    split: str = "test"
+    limit: int | None = None
+    batch_size: int = 50
+    max_new_tokens: int | None = None
+    grader: str | None = None
+    reward: str | None = None
+    dtype: str = "bfloat16"
+    threads: int | None = None
+    seed: int = 0
+
+
+@dataclass
+class Ready:
+    """A request whose every name was found; `warnings` are for the user to read."""
+
+    request: Request
+    task: Task
+    problems: list[Problem]
+    loaded: Loaded
+    model: Any
+    picture_tokens: int
+    warnings: list[str] = field(default_factory=list)
+
+    def run(self) -> tuple[Score, list[Sample]]:
+        """Answer and grade, with a progress bar on stderr."""
+        with tqdm(total=len(self.problems), unit="problem", leave=False) as bar:
+            return evaluate(
+                self.model,
+                self.loaded.tokenizer,
+                self.task,
+                self.problems,
+                split=self.request.split,
+                model_name=self.request.model,
+                adapter="art" if self.picture_tokens else "none",
+                seed=self.request.seed,
+                picture_tokens=self.picture_tokens,
+                max_new_tokens=self.request.max_new_tokens,
+                batch_size=self.request.batch_size,
+                progress=lambda done: bar.update(done - bar.n),
+            )
+
+
+def open_request(request: Request) -> Ready:
+    """Find task, painting and model. Raises `BadInput` for anything that is not there or does not fit."""
+    if request.split not in ("train", "test"):
+        raise BadInput(f"split is {request.split!r}; use train or test")
+    if request.dtype not in ("bfloat16", "float32"):
+        raise BadInput(f"dtype is {request.dtype!r}; use bfloat16 or float32")
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    task = get_task(request.task, request.data, request.grader, request.reward)
+    problems = task.load(request.split)[: request.limit]
+    art = None if request.adapter == "none" else _painting_file(request.adapter)
+    if art is not None:
+        Painting.load(art)  # an unreadable picture is found before a model is loaded
+    loaded = load_model(request.model, getattr(torch, request.dtype))
+    if art is None:
+        return Ready(request, task, problems, loaded, loaded.model, 0)
+    model = load(loaded.model, art)
+    made = Painting.load(art).provenance
+    warnings = []
+    if made is not None and made.model not in (None, request.model):
+        warnings.append(f"{art} was painted for {made.model}, not for {request.model}; it may do nothing here")
+    return Ready(request, task, problems, loaded, model, art_layer(model).configs["default"].tokens, warnings)
+
+
+def _painting_file(adapter: str) -> Path:
+    path = Path(adapter)
+    if path.is_dir():
+        if not (path / "art.png").is_file():
+            raise BadInput(f"{path} has no art.png; is the run finished? arttune train --resume --out {path}")
+        return path / "art.png"
+    if not path.is_file():
+        raise BadInput(f"adapter {adapter!r}: no such run folder or picture; give one, or none for the text alone")
+    return path

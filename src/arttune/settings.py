@@ -1,0 +1,116 @@
+"""The settings of a training run: one dataclass, which is also the command line's flags and `config.yaml`'s names."""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from arttune.errors import BadInput
+
+
+def _setting(default: Any, about: str) -> Any:
+    return field(default=default, metadata={"help": about})
+
+
+@dataclass
+class Settings:
+    """Everything that decides what a run does. `config.yaml` of a run holds all of it, so a run can be repeated."""
+
+    model: str = _setting("smol", "Embedded model, local folder or hub id of a known family.")
+    task: str = _setting("svamp", "svamp, gsm8k, reasoning_gym:<name>, or your own FILE.jsonl.")
+    objective: str = _setting("sft", "What is optimised: sft.")
+    data: str | None = _setting(None, "Training file that stands in for a built-in task's own, in its upstream format.")
+    test_data: str | None = _setting(None, "Likewise for the test problems.")
+    grader: str | None = _setting(None, "Grade of your own task: number, exact or math. Default: by its answers.")
+    reward: str | None = _setting(None, "Python grade of your own task, module:function; 1.0 or more is correct.")
+    size: int | None = _setting(None, "Side of the canvas in pixels. Default: 64 tokens' worth.")
+    start: str = _setting("noise", "What the canvas starts from: noise, grey, a colour (#c08040) or a picture file.")
+    ground: str = _setting("#808080", "Colour behind the transparent parts of a start picture.")
+    steps: int = _setting(250, "Optimiser steps.")
+    batch_size: int = _setting(16, "Problems in one forward pass.")
+    accumulate: int = _setting(1, "Forward passes in one optimiser step.")
+    learning_rate: float = _setting(0.04, "Peak rate of Adam, in units of the pixel range [0, 1] a step.")
+    schedule: str = _setting("cosine", "Learning-rate schedule, by its name in transformers.")
+    warmup: int = _setting(10, "Steps of linear warm-up.")
+    seed: int = _setting(0, "Seed of the start, the order of problems and the validation split.")
+    validation: int = _setting(50, "Training problems kept out to choose the best checkpoint by.")
+    eval_every: int = _setting(50, "Steps between validations; each also writes a checkpoint.")
+    test_limit: int = _setting(150, "Test problems to score before and after; 0 for all.")
+    max_new_tokens: int | None = _setting(None, "Longest answer in tokens. Default: the task's own.")
+    dtype: str = _setting("bfloat16", "Precision of the frozen model: bfloat16 or float32. The canvas is float32.")
+    threads: int | None = _setting(None, "CPU threads. Default: torch's own choice.")
+    report_to: str = _setting("none", "Experiment tracker, by its name in transformers (wandb, tensorboard, ...).")
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for item in fields(self):
+            setattr(self, item.name, _checked(item.name, getattr(self, item.name), hints[item.name]))
+        for name in ("steps", "batch_size", "accumulate", "eval_every"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("warmup", "validation", "test_limit"):
+            if getattr(self, name) < 0:
+                raise BadInput(f"{name} is {getattr(self, name)}; it cannot be negative")
+        if self.learning_rate <= 0:
+            raise BadInput(f"learning_rate is {self.learning_rate}; it must be above 0")
+        if self.dtype not in ("bfloat16", "float32"):
+            raise BadInput(f"dtype is {self.dtype!r}; use bfloat16 or float32")
+
+    @classmethod
+    def read(cls, path: Path | None, flags: dict[str, Any]) -> Settings:
+        """Settings of a YAML file with `flags` over them. Raises `BadInput` naming file and setting."""
+        values = {} if path is None else read_yaml(path)
+        unknown = sorted(set(values) - {item.name for item in fields(cls)})
+        if unknown:
+            raise BadInput(f"{path}: unknown setting {', '.join(unknown)}; `arttune train --help` lists them")
+        try:
+            return cls(**(values | flags))
+        except BadInput as error:
+            raise BadInput(f"{path}: {error}" if path else str(error)) from None
+
+    def write(self, path: Path) -> None:
+        """Write `config.yaml`, each setting with what it means."""
+        lines = []
+        for item in fields(self):
+            lines.append(f"# {item.metadata['help']}")
+            lines.append(yaml.safe_dump({item.name: getattr(self, item.name)}, sort_keys=False).strip())
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def changed_by(self, flags: dict[str, Any]) -> list[str]:
+        """The names among `flags` whose values differ from these settings."""
+        mine = asdict(self)
+        return [name for name, value in flags.items() if mine[name] != value]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file that is a mapping. Raises `BadInput` otherwise."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadInput(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise BadInput(f"{path} must hold `name: value` lines, as `arttune train --help` names them")
+    return values
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    """`value` as the setting's type; an int where a float is wanted will do. Raises `BadInput`."""
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in kinds:
+        return None
+    kind = next(k for k in kinds if k is not type(None))
+    if kind is float and isinstance(value, str):  # YAML reads 1e-3 as text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if isinstance(value, bool) or not isinstance(value, (kind, int) if kind is float else kind):
+        raise BadInput(f"{name} is {value!r}; it must be a {kind.__name__}")
+    return kind(value)

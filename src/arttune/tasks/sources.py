@@ -1,0 +1,74 @@
+"""Where a built-in task's rows come from: a file, a folder of files (`ARTTUNE_DATA`), or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from arttune.errors import BadInput
+
+
+def rows(
+    folder: str, hub: tuple[str, str | None], split: str, needed: Iterable[str], data: Path | None = None
+) -> list[dict[str, Any]]:
+    """The rows of one split, in order, each with the `needed` fields.
+
+    `data` is a file that stands in for this split. Otherwise `$ARTTUNE_DATA/<folder>/<split>.jsonl[.gz]`, and without
+    that variable the hub data set `hub` = (id, config). Raises `BadInput` naming file and line.
+    """
+    if data is not None:
+        return read_jsonl(data, needed)
+    root = os.environ.get("ARTTUNE_DATA")
+    if root:
+        for name in (f"{split}.jsonl", f"{split}.jsonl.gz"):
+            path = Path(root) / folder / name
+            if path.is_file():
+                return read_jsonl(path, needed)
+        raise BadInput(
+            f"ARTTUNE_DATA is {root}, but {root}/{folder}/{split}.jsonl(.gz) is not there; unset it to use the hub"
+        )
+    from datasets import load_dataset
+
+    try:
+        return list(load_dataset(hub[0], hub[1], split=split))
+    except Exception as error:
+        raise BadInput(
+            f"data set {hub[0]} could not be fetched from the Hugging Face hub ({type(error).__name__}); "
+            "give --data FILE, or set ARTTUNE_DATA to a folder of its files"
+        ) from None
+
+
+def read_jsonl(path: Path, needed: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file, gzip-compressed or not. Raises `BadInput` with file and line number."""
+    needed = tuple(needed)
+    opened = gzip.open if path.suffix == ".gz" else open
+    found: list[dict[str, Any]] = []
+    try:
+        with opened(path, "rt", encoding="utf-8") as handle:
+            for number, line in enumerate(handle, start=1):
+                if line.strip():
+                    found.append(_row(line, f"{path}, line {number}", needed))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} cannot be read as UTF-8 JSON Lines: {error}") from None
+    if not found:
+        raise BadInput(f"{path} has no problems in it; write one JSON object a line")
+    return found
+
+
+def _row(line: str, where: str, needed: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{where}: not JSON ({error.msg}); write one JSON object a line") from None
+    if not isinstance(row, dict):
+        raise BadInput(f"{where}: a {type(row).__name__}, not a JSON object; write one object a line")
+    missing = [name for name in needed if name not in row]
+    if missing:
+        raise BadInput(f"{where}: no field {', '.join(missing)}; it has {', '.join(row) or 'none'}")
+    return row

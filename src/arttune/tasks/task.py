@@ -1,0 +1,55 @@
+"""What a task is: problems with a prompt, and a strict grade for what a model answers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Message = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem: the conversation that asks it, the answer to supervise on (if any) and the gold answer (if any).
+
+    `columns` are the further fields of its source; reward functions get them by name.
+    """
+
+    prompt: list[Message]
+    completion: str | None = None
+    answer: str | None = None
+    columns: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def question(self) -> str:
+        """The last user turn, for people to read."""
+        return next(m["content"] for m in reversed(self.prompt) if m["role"] == "user")
+
+
+@dataclass(frozen=True)
+class Grade:
+    """The strict verdict on one completion: right or not, and whether it had the asked format."""
+
+    correct: bool
+    formatted: bool
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named set of problems with its grade. `load(split)` gives the problems of `train` or `test`."""
+
+    name: str
+    about: str
+    load: Callable[[str], list[Problem]]
+    grade: Callable[[Problem, str], Grade]
+    max_new_tokens: int
+
+
+def hold_out(problems: Sequence[Problem], count: int, seed: int) -> tuple[list[Problem], list[Problem]]:
+    """Split off `count` problems by `seed`: (the rest in order, the held-out ones). Never takes more than a fifth."""
+    count = min(count, len(problems) // 5)
+    chosen = set(random.Random(seed).sample(range(len(problems)), count))
+    rest = [p for i, p in enumerate(problems) if i not in chosen]
+    return rest, [p for i, p in enumerate(problems) if i in chosen]

@@ -1,0 +1,254 @@
+"""A training run from start to finish: settings in, one folder with a painting and its scores out.
+
+Everything that can be wrong with the input is found before the folder is made. A run that is interrupted goes on from
+its last checkpoint and ends with the same painting.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model
+from tqdm.auto import tqdm
+from transformers import PrinterCallback, ProgressCallback
+
+from arttune.canvas import Painting, Provenance, start_pixels
+from arttune.errors import BadInput
+from arttune.evaluate import Sample, Score, evaluate
+from arttune.loading import load
+from arttune.models import Loaded, load_model
+from arttune.objectives import OBJECTIVES, Studio
+from arttune.records import Bar, Metrics, Recorder, last_checkpoint
+from arttune.report import learning_curve, start_and_end
+from arttune.settings import Settings, read_yaml
+from arttune.tasks import Problem, Task, get_task, hold_out
+from arttune.tuner import ArtConfig, art_layer
+
+CONFIG, RESULTS, ART, METRICS, SAMPLES = (
+    "config.yaml",
+    "results.json",
+    "art.png",
+    "metrics.jsonl",
+    "samples.jsonl",
+)
+
+
+@dataclass
+class Problems:
+    """The three sets a run works with; the test set is only looked at when the painting is finished."""
+
+    task: Task
+    train: list[Problem]
+    validation: list[Problem]
+    test: list[Problem]
+
+
+def train(settings: Settings, out: Path, say: Callable[[str], None] = lambda line: None) -> list[Score]:
+    """Paint. Writes the run folder `out`, which must not exist, and returns the untrained and the trained score.
+
+    `say` is called with a line of progress now and then. Raises `BadInput` before anything is written.
+    """
+    if out.exists():
+        raise BadInput(f"{out} exists; choose another folder, or go on with it: arttune train --resume --out {out}")
+    problems, loaded = _open(settings)
+    _canvas_config(settings, loaded)
+    out.mkdir(parents=True)
+    settings.write(out / CONFIG)
+    return _paint(settings, out, problems, loaded, None, say)
+
+
+def resume(out: Path, flags: dict[str, Any], say: Callable[[str], None] = lambda line: None) -> list[Score]:
+    """Go on with the run in `out` from its last complete checkpoint, or from its start if it had none.
+
+    `flags` may repeat the run's settings but not change them. Raises `BadInput` otherwise, or if there is no run.
+    """
+    if not (out / CONFIG).is_file():
+        raise BadInput(f"{out} is no run folder: it has no {CONFIG}. Start one with arttune train --out {out}")
+    settings = Settings.read(out / CONFIG, {})
+    changed = settings.changed_by(flags)
+    if changed:
+        raise BadInput(
+            f"{', '.join(changed)} cannot change when resuming; {out / CONFIG} says what the run was started with"
+        )
+    if (out / RESULTS).is_file():
+        raise BadInput(f"{out} is finished; its scores are in {out / RESULTS}")
+    problems, loaded = _open(settings)
+    return _paint(settings, out, problems, loaded, last_checkpoint(out), say)
+
+
+def _open(settings: Settings) -> tuple[Problems, Loaded]:
+    """Problems and model of a run, everything checked."""
+    if settings.objective not in OBJECTIVES:
+        raise BadInput(f"unknown objective {settings.objective!r}; there are {', '.join(OBJECTIVES)}")
+    find = partial(get_task, settings.task, grader=settings.grader, reward=settings.reward)
+    data = Path(settings.data) if settings.data else None
+    test_data = Path(settings.test_data) if settings.test_data else None
+    own = Path(settings.task).is_file()
+    if own and data is not None:
+        raise BadInput("data is for built-in tasks; your own training file is the task itself")
+    task = find(data=test_data if own else data)
+    everything = task.load("train")
+    test = find(data=test_data).load("test")
+    if settings.test_limit:
+        test = test[: settings.test_limit]
+    train_set, validation = hold_out(everything, settings.validation, settings.seed)
+    if settings.objective == "sft":
+        for i, problem in enumerate(everything, start=1):
+            if problem.completion is None:
+                raise BadInput(f"{settings.task}, problem {i}: no completion; sft needs one for every training problem")
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    return Problems(task, train_set, validation, test), load_model(settings.model, getattr(torch, settings.dtype))
+
+
+def _canvas_config(settings: Settings, loaded: Loaded) -> ArtConfig:
+    config = ArtConfig(
+        size=settings.size,
+        start=settings.start,
+        ground=settings.ground,
+        seed=settings.seed,
+        family=loaded.family.name,
+        base_model_name_or_path=loaded.name,
+        revision=loaded.revision,
+    )
+    start_pixels(config.start, config.canvas_size, config.ground, config.seed)
+    return config
+
+
+def _paint(
+    settings: Settings,
+    out: Path,
+    problems: Problems,
+    loaded: Loaded,
+    checkpoint: Path | None,
+    say: Callable[[str], None],
+) -> list[Score]:
+    # Trackers and Trainer write to stdout and the working directory unless told otherwise.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    model = get_peft_model(loaded.model, _canvas_config(settings, loaded))
+    config = art_layer(model).configs["default"]
+    metrics = Metrics(out / METRICS)
+    if checkpoint is None:
+        metrics.path.write_text("")
+        metrics.lines.clear()
+    score = partial(
+        evaluate,
+        tokenizer=loaded.tokenizer,
+        task=problems.task,
+        model_name=settings.model,
+        seed=settings.seed,
+        max_new_tokens=settings.max_new_tokens,
+    )
+
+    def judge() -> Score:
+        return score(
+            model,
+            problems=problems.validation,
+            split="validation",
+            adapter="art",
+            picture_tokens=config.tokens,
+        )[0]
+
+    studio = Studio(settings, loaded, model, problems.train, problems.validation, judge, out, [Recorder(metrics)])
+    trainer = OBJECTIVES[settings.objective](studio)
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Bar())
+    height, width = config.canvas_size
+    say(
+        f"painting {height}x{width} pixels ({config.tokens} tokens) for {settings.task}: "
+        f"{len(problems.train)} problems, {settings.steps} steps of {settings.batch_size * settings.accumulate}"
+        + (f", going on from {checkpoint.name}" if checkpoint else "")
+    )
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+    start = art_layer(model).art_start["default"].cpu()
+    made = Provenance(
+        model=settings.model,
+        revision=loaded.revision,
+        family=loaded.family.name,
+        start=settings.start,
+        task=problems.task.name,
+        objective=settings.objective,
+        steps=settings.steps,
+        seed=settings.seed,
+    )
+    model.save_pretrained(str(out))
+    (out / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    painting = Painting(art_layer(model).painting("default").pixels, made)
+    painting.save(out / ART)
+    base = model.unload()
+    scores, samples = _before_and_after(base, out / ART, score, problems.test, say)
+    painting.provenance = replace(made, scores=[s.as_dict() for s in scores])
+    painting.save(out / ART)
+    _write_samples(out / SAMPLES, samples)
+    learning_curve(
+        metrics.lines,
+        out / "learning_curve.png",
+        f"{problems.task.name} · {settings.model} · {settings.objective}",
+    )
+    start_and_end(start, painting.pixels, out / "start_and_end.png")
+    scratch = out / f".{RESULTS}"
+    scratch.write_text(json.dumps({"scores": [s.as_dict() for s in scores]}, indent=2) + "\n")
+    scratch.replace(out / RESULTS)
+    return scores
+
+
+def _before_and_after(
+    base: Any,
+    art: Path,
+    score: Callable[..., tuple[Score, list[Sample]]],
+    test: list[Problem],
+    say: Callable[[str], None],
+) -> tuple[list[Score], list[list[Sample]]]:
+    """The text-only model and the model with the reloaded PNG, on the same test problems."""
+    say(f"scoring {len(test)} test problems, text only and with the painting")
+    found = []
+    with tqdm(total=2 * len(test), unit="problem", leave=False) as bar:
+        before = score(base, problems=test, split="test", adapter="none", progress=lambda n: _at(bar, n))
+        found.append(before)
+        shown: PeftModel = load(base, art)
+        tokens = art_layer(shown).configs["default"].tokens
+        found.append(
+            score(
+                shown,
+                problems=test,
+                split="test",
+                adapter="art",
+                picture_tokens=tokens,
+                progress=lambda n: _at(bar, len(test) + n),
+            )
+        )
+    return [s for s, _ in found], [samples for _, samples in found]
+
+
+def _at(bar: Any, done: int) -> None:
+    bar.n = done
+    bar.refresh()
+
+
+def _write_samples(path: Path, samples: list[list[Sample]]) -> None:
+    """Every test problem with both answers, one JSON object a line."""
+    before, after = samples
+    with path.open("w", encoding="utf-8") as handle:
+        for b, a in zip(before, after, strict=True):
+            line = {
+                "question": a.question,
+                "answer": a.answer,
+                "text_only": {"completion": b.completion, "correct": b.correct},
+                "painting": {"completion": a.completion, "correct": a.correct},
+            }
+            handle.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def next_command(out: Path) -> str:
+    """What a user would type next: the painting scored on its own."""
+    values = read_yaml(out / CONFIG)
+    return f"arttune eval --model {values['model']} --task {values['task']} --adapter {out / ART}"

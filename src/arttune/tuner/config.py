@@ -1,0 +1,100 @@
+"""`ArtConfig`: what a canvas is, before there is a model."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peft.config import PeftConfig
+
+from arttune.families import Family, by_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from arttune.canvas import Painting
+
+PEFT_TYPE = "ART"
+
+
+@dataclass
+class ArtConfig(PeftConfig):
+    """Configuration of a canvas, used like a `LoraConfig`: `get_peft_model(model, ArtConfig())`.
+
+    The family is read from the model; give it yourself (`family="qwen2_5_vl"`) where a dataset must be prepared
+    before the model is loaded.
+    """
+
+    size: int | tuple[int, int] | None = field(
+        default=None,
+        metadata={
+            "help": "Side, or (height, width), in pixels. Must be a legal size of the family. Default: 64 tokens."
+        },
+    )
+    start: str = field(
+        default="grey",
+        metadata={
+            "help": "What the canvas starts from: `grey`, `noise`, a colour such as `#c08040`, or a picture file."
+        },
+    )
+    ground: str = field(
+        default="#808080",
+        metadata={"help": "The colour that shows through transparent parts of a start picture."},
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of the `noise` start."})
+    family: str | None = field(
+        default=None,
+        metadata={"help": "The vision family (transformers' model_type). Default: read from the model."},
+    )
+    target_modules: str | None = field(
+        default=None,
+        metadata={"help": "Regex of the tower's patch embedding. Default: known from the family."},
+    )
+    start_saved: bool = field(
+        default=False,
+        metadata={"help": "Set when saved: the start pixels are then in the weights, and `start` is only a note."},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.peft_type = PEFT_TYPE
+        # With no task type PEFT would call the base model and go round the tuner.
+        self.task_type: str = self.task_type or "CAUSAL_LM"
+        if isinstance(self.size, list):
+            self.size = (self.size[0], self.size[1])
+        if self.family is not None:
+            self.resolve(by_name(self.family))
+
+    def resolve(self, family: Family) -> None:
+        """Settle family, size and target for a model of `family`. Raises `BadInput` for an illegal size."""
+        self.family = family.name
+        self.size = family.size(self.size)
+        self.target_modules = self.target_modules or rf"(.*\.)?{family.tower}\.patch_embed"
+
+    @property
+    def canvas_size(self) -> tuple[int, int]:
+        """(height, width) once the family is known."""
+        if self.family is None or not isinstance(self.size, tuple):
+            raise ValueError("ArtConfig has no family yet: call get_peft_model first, or pass family='qwen2_5_vl'")
+        return self.size
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the language model that the canvas takes."""
+        size = self.canvas_size
+        return by_name(str(self.family)).tokens(size)
+
+    def bind(self, painting: Callable[[], Painting]) -> None:
+        """Give the config the canvas it belongs to, so that saving the adapter also saves the picture."""
+        self._painting = painting
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Write `adapter_config.json`, and `art.png` beside it if the config belongs to a canvas."""
+        before, self.start_saved = self.start_saved, True
+        super().save_pretrained(str(save_directory), **kwargs)
+        self.start_saved = before
+        painting = getattr(self, "_painting", None)
+        if painting is not None:
+            painting().save(Path(save_directory) / "art.png")

@@ -1,0 +1,207 @@
+"""`ArtModel`: a frozen multimodal model that looks at a canvas.
+
+Batches are plain text. The prompt carries the placeholder tokens, and this tuner puts the picture behind them: it
+runs the vision tower once on the canvas, hands the model the features (`mm_encoder_outputs`), the token types and
+the grid that its multi-dimensional positions need, and lets the model do the rest. Trainers that call `forward`
+with `labels` or with TRL's `fused_lm_head` need not know.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import nullcontext
+from dataclasses import fields
+from typing import Any, ClassVar
+
+import torch
+from peft.tuners.tuners_utils import BaseTuner
+from torch import nn
+
+from arttune.errors import BadInput
+from arttune.families import detect
+from arttune.prefix import Positions, shared_length, stand_in
+from arttune.tuner.config import ArtConfig
+from arttune.tuner.layer import ArtLayer
+
+PIXELS = ("pixel_values", "pixel_values_videos", "image_grid_thw", "video_grid_thw", "mm_encoder_outputs")
+
+
+class ArtModel(BaseTuner):
+    """The tuner behind `get_peft_model(model, ArtConfig())`; holds one `ArtLayer`."""
+
+    prefix = "art_"
+    tuner_layer_cls = ArtLayer
+    target_module_mapping: ClassVar[dict[str, list[str]]] = {}
+
+    def _prepare_adapter_config(self, peft_config: ArtConfig, model_config: dict[str, Any]) -> ArtConfig:
+        family = detect(model_config)
+        if peft_config.family not in (None, family.name):
+            raise BadInput(
+                f"this painting or config is for {peft_config.family}, but the model is {family.title} "
+                f"({family.name}); paint one for this family"
+            )
+        peft_config.resolve(family)
+        return peft_config
+
+    def _check_target_module_exists(self, peft_config: ArtConfig, key: str) -> bool:
+        return re.fullmatch(str(peft_config.target_modules), key) is not None
+
+    def _create_and_replace(
+        self,
+        peft_config: ArtConfig,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        parameter_name: str | None = None,
+    ) -> None:
+        if isinstance(target, ArtLayer):
+            target.update_layer(adapter_name, peft_config)
+            return
+        setattr(parent, target_name, ArtLayer(target, adapter_name, peft_config))
+
+    def _unload_and_optionally_merge(self, merge: bool = True, **_: Any) -> nn.Module:
+        if merge:
+            raise ValueError(
+                "a picture cannot be merged into weights; use unload(), and send art.png with each request"
+            )
+        for module in list(self.model.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, ArtLayer):
+                    setattr(module, name, child.base_layer)
+        return self.model
+
+    @property
+    def layer(self) -> ArtLayer:
+        """The layer that holds the canvases."""
+        return art_layer(self.model)
+
+    @property
+    def backbone(self) -> Any:
+        """Vision tower and text model without the language-model head."""
+        return self.model.base_model
+
+    def features(self, rows: int, pictures: int) -> dict[str, Any]:
+        """The keyword arguments with which `rows` rows, of which `pictures` run the picture's tokens, see the canvas.
+
+        The tower runs once, whatever the number of rows. The pixels go in as float32 and are cast by the tower's own
+        patch embedding, exactly as the processor's would be.
+        """
+        layer = self.layer
+        pixels = layer.pixels()
+        grid = torch.tensor([layer.family.grid((pixels.shape[1], pixels.shape[2]))], device=pixels.device)
+        seen = self.backbone.get_image_features(layer.family.patches(pixels), grid, return_dict=True)
+        return {
+            "mm_encoder_outputs": {"image": _repeated(seen, pictures)},
+            "image_grid_thw": grid.expand(rows, -1),
+        }
+
+    def _placeholders(self, input_ids: torch.Tensor | None, given: dict[str, Any]) -> torch.Tensor | None:
+        """The 0/1 map `(batch, length)` of picture tokens, or None where the model is to be called as it is."""
+        past = given.get("past_key_values")
+        if input_ids is None:
+            if given.get("inputs_embeds") is None or past is not None:
+                return None
+            raise ValueError("ART needs input_ids: it finds the picture's place by its placeholder tokens")
+        if past is not None and past.get_seq_length() > 0:
+            return None
+        clash = [name for name in PIXELS if given.get(name) is not None]
+        if clash:
+            raise ValueError(
+                f"the batch brings pictures of its own ({', '.join(clash)}); with ART the canvas is the picture. "
+                "Use a text dataset, arttune.prepare and a plain tokenizer"
+            )
+        types = (input_ids == self.model.config.image_token_id).long()
+        counts = types.sum(dim=1)
+        tokens = self.layer.configs[self.layer.current].tokens
+        if self.layer.disable_adapters and not bool(counts.any()):
+            return None
+        if not bool((counts == tokens).all()):
+            row = int((counts != tokens).nonzero()[0])
+            raise ValueError(
+                f"row {row} of the batch has {int(counts[row])} picture placeholders, the canvas needs {tokens}. "
+                "Put them in with arttune.prepare(dataset, tokenizer, config), and do not truncate (max_length=None)"
+            )
+        return types
+
+    def forward(
+        self, input_ids: torch.Tensor | None = None, attention_mask: torch.Tensor | None = None, **kwargs: Any
+    ) -> Any:
+        """The model's own forward, with the picture behind the placeholders of every row.
+
+        With TRL's fused head only the positions that have a label are projected onto the vocabulary; the outputs come
+        back in the full `(batch, length - 1)` shape.
+        """
+        types = self._placeholders(input_ids, kwargs)
+        if types is None or input_ids is None:
+            return self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        kwargs["mm_token_type_ids"] = types
+        labels = kwargs.get("labels")
+        mask = None if labels is None else labels[:, 1:] != -100
+        fused = bool(kwargs.get("fused_lm_head")) and mask is not None and bool(mask.any())
+        wanted: Positions | None = None
+        if fused and mask is not None:
+            rows, columns = mask.nonzero(as_tuple=True)
+            wanted = (rows, columns)
+        shared = shared_length(input_ids, attention_mask, wanted) if self._may_share(kwargs) else 0
+        if bool(types[0, shared:].any()):
+            shared = 0  # the common prefix ends before the picture does: nothing worth sharing
+        kwargs |= self.features(len(input_ids), 1 if shared else len(input_ids))
+        if wanted is None or labels is None or mask is None:
+            with stand_in(self.backbone, shared, None) if shared else nullcontext():
+                return self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        kwargs |= {"labels": None, "shift_labels": labels[:, 1:][mask].unsqueeze(0)}
+        with stand_in(self.backbone, shared, wanted):
+            compact = self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        return _spread(compact, mask)
+
+    def _may_share(self, kwargs: dict[str, Any]) -> bool:
+        """Whether one prefix may serve the batch: not for recurrent models, checkpointing, or a caller that wants
+        the cache, inner outputs or positions of its own."""
+        wants = ("past_key_values", "output_hidden_states", "output_attentions")
+        scoring = torch.is_grad_enabled() or kwargs.get("labels") is not None
+        return (
+            self.layer.family.shares_prefix
+            and (kwargs.get("use_cache") is False or (kwargs.get("use_cache") is None and scoring))
+            and not any(kwargs.get(name) for name in wants)
+            and kwargs.get("position_ids") is None
+            and not (self.training and self.model.is_gradient_checkpointing)
+        )
+
+    def generate(self, inputs: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        """The model's own `generate`, with the picture in place and no vision token ever sampled."""
+        input_ids = kwargs.pop("input_ids", None) if inputs is None else inputs
+        types = self._placeholders(input_ids, kwargs)
+        config = self.model.config
+        if types is not None and input_ids is not None:
+            kwargs |= {"mm_token_type_ids": types} | self.features(len(input_ids), len(input_ids))
+        names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+        vision = [getattr(config, name) for name in names if getattr(config, name, None) is not None]
+        kwargs["suppress_tokens"] = sorted({*(kwargs.get("suppress_tokens") or []), *vision})
+        return self.model.generate(input_ids=input_ids, **kwargs)
+
+
+def art_layer(model: nn.Module) -> ArtLayer:
+    """The layer that holds the canvases of a model wrapped with ART."""
+    return next(m for m in model.modules() if isinstance(m, ArtLayer))
+
+
+def _repeated(seen: Any, rows: int) -> Any:
+    """One picture's features, once for every row."""
+    seen.pooler_output = list(seen.pooler_output) * rows
+    deep = getattr(seen, "deepstack_features", None)
+    if deep is not None:
+        seen.deepstack_features = [list(level) * rows for level in deep]
+    return seen
+
+
+def _spread(compact: Any, mask: torch.Tensor) -> Any:
+    """TRL's per-token outputs `(1, labels)` back in the shape of `mask`, zero where there is no label."""
+    for item in fields(compact):
+        value = getattr(compact, item.name)
+        if isinstance(value, torch.Tensor) and value.dim() == 2:
+            spread = value.new_zeros(mask.shape).masked_scatter(mask, value)
+            setattr(compact, item.name, spread)
+    compact.label_mask = mask
+    return compact
