@@ -205,6 +205,7 @@ def tasks() -> None:
 def main() -> None:
     """Entry point: turns exceptions into one line and an exit code."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     try:
         app(standalone_mode=False)
     except BadInput as error:

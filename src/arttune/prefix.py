@@ -49,7 +49,7 @@ def stand_in(backbone: Any, shared: int, wanted: Positions | None) -> Iterator[N
     With `wanted` = (rows, columns), `last_hidden_state` is `(1, len(rows), hidden)`; otherwise it is the full
     `(batch, length, hidden)`. The backbone must be called with the tuner's arguments (see `ArtModel.forward`).
     """
-    plain = backbone.forward
+    own, plain = vars(backbone).get("forward"), backbone.forward
 
     def forward(**kwargs: Any) -> ModelOutput:
         if shared == 0:
@@ -62,11 +62,11 @@ def stand_in(backbone: Any, shared: int, wanted: Positions | None) -> Iterator[N
     try:
         yield
     finally:
-        # An instance attribute hides the class's method; put back whatever stood there before.
-        if "forward" in vars(backbone) and plain == getattr(type(backbone), "forward", None):
+        # An instance's own forward hides the class's: put back the one that stood there, or none.
+        if own is None:
             del backbone.forward
         else:
-            backbone.forward = plain
+            backbone.forward = own
 
 
 def _shared_forward(

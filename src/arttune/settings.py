@@ -34,7 +34,7 @@ class Settings:
     steps: int = _setting(250, "Optimiser steps.")
     batch_size: int = _setting(16, "Problems in one forward pass.")
     accumulate: int = _setting(1, "Forward passes in one optimiser step.")
-    learning_rate: float = _setting(0.04, "Peak rate of Adam, in units of the pixel range [0, 1] a step.")
+    learning_rate: float = _setting(0.02, "Peak rate of Adam, in units of the pixel range [0, 1] a step.")
     schedule: str = _setting("cosine", "Learning-rate schedule, by its name in transformers.")
     warmup: int = _setting(10, "Steps of linear warm-up.")
     seed: int = _setting(0, "Seed of the start, the order of problems and the validation split.")

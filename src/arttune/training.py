@@ -115,7 +115,7 @@ def _canvas_config(settings: Settings, loaded: Loaded) -> ArtConfig:
         ground=settings.ground,
         seed=settings.seed,
         family=loaded.family.name,
-        base_model_name_or_path=loaded.name,
+        base_model_name_or_path=loaded.model.name_or_path,
         revision=loaded.revision,
     )
     start_pixels(config.start, config.canvas_size, config.ground, config.seed)

@@ -64,8 +64,6 @@ def load_model(name: str, dtype: torch.dtype = torch.bfloat16, device: str | Non
     except (OSError, ValueError) as error:
         line = str(error).strip().splitlines()[0]
         raise BadInput(f"model {name!r} cannot be loaded: {line}") from None
-    # Recorded in every adapter saved from it: the name a user typed, not a folder of this machine's cache.
-    model.name_or_path = name
     revision = embedded.revision if embedded else getattr(config, "_commit_hash", None)
     model.requires_grad_(False)
     return Loaded(name, revision, model.to(device or _device()).eval(), tokenizer, family)

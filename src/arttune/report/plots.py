@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 INK, ACCENT = "#30343c", "#c8553d"
 
@@ -47,6 +47,7 @@ def learning_curve(lines: list[dict[str, Any]], path: Path, title: str) -> None:
         low.legend(frameon=False, loc="upper left")
     axes[-1][0].set_xlabel("optimiser step")
     axes[-1][0].set_xlim(left=0)
+    axes[-1][0].xaxis.set_major_locator(MaxNLocator(integer=True))
     for row in axes:
         row[0].spines[["top", "right"]].set_visible(False)
         row[0].grid(alpha=0.15)

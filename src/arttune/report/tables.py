@@ -8,7 +8,7 @@ from rich.table import Table
 
 from arttune.evaluate import Score
 
-NAMES = {"none": "text only", "art": "with the painting", "start": "with the untrained picture"}
+NAMES = {"none": "text only", "art": "with painting", "start": "untrained picture"}
 
 
 def score_table(scores: Sequence[Score]) -> Table:
@@ -18,16 +18,16 @@ def score_table(scores: Sequence[Score]) -> Table:
         title=f"{first.task} · {first.split} · {first.model} · {first.n} problems, strict",
         title_justify="left",
     )
-    table.add_column("")
-    for name in ("correct", "accuracy", "95 % interval", "in the asked format", "seconds"):
-        table.add_column(name, justify="right")
+    table.add_column("", no_wrap=True)
+    for name in ("correct", "accuracy", "95 %", "format", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
     for score in scores:
         low, high = score.ci95
         table.add_row(
             NAMES.get(score.adapter, score.adapter),
             f"{score.correct}/{score.n}",
             f"{score.accuracy:.1%}",
-            f"{low:.1%} to {high:.1%}",
+            f"{low:.1%} - {high:.1%}",
             f"{score.format_rate:.0%}",
             f"{score.seconds:.0f}",
         )

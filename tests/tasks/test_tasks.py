@@ -1,0 +1,182 @@
+"""Tasks: upstream formats, generated problems, and a user's own files with everything that can be wrong in them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from arttune.errors import BadInput
+from arttune.tasks import Problem, get_task, hold_out
+from arttune.tasks.svamp import _spelled
+
+SVAMP = {
+    "Body": "Jack has 8 pens and loses 3.0",
+    "Question": "How many are left?",
+    "Equation": "( 8.0 - 3.0 )",
+    "Answer": 5.0,
+}
+GSM8K = {"question": "How many?", "answer": "She sells 16 - 3 = <<16-3=13>>13 eggs.\nThat is 1,300.\n#### 1,300"}
+
+
+def lines(path: Path, *rows: object) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_svamp(tmp_path):
+    task = get_task("svamp", lines(tmp_path / "s.jsonl", SVAMP))
+    (problem,) = task.load("test")
+    assert problem.prompt[0]["content"] == (
+        "Jack has 8 pens and loses 3.0 How many are left?\n\nEnd your response with: Answer: <number>"
+    )
+    assert problem.completion == "8 - 3 = 5\nAnswer: 5"
+    assert task.grade(problem, problem.completion).correct
+
+
+@pytest.mark.parametrize(
+    ("equation", "spelled"),
+    [("( ( 22.0 - 36.0 ) + 30.0 )", "((22 - 36) + 30) = 5\n"), ("( 8.0 / 2.5 )", "8 / 2.5 = 5\n"), ("", "")],
+)
+def test_equations_are_spelled_as_people_write_them(equation, spelled):
+    assert _spelled(equation, "5") == spelled
+
+
+def test_gsm8k(tmp_path):
+    task = get_task("gsm8k", lines(tmp_path / "g.jsonl", GSM8K))
+    (problem,) = task.load("train")
+    assert problem.completion == "She sells 16 - 3 = 13 eggs.\nThat is 1,300.\nAnswer: 1300"
+    assert task.grade(problem, "Answer: $1,300").correct
+
+
+def test_the_data_folder_is_read_gzip_or_not(tmp_path, monkeypatch):
+    (tmp_path / "svamp").mkdir()
+    lines(tmp_path / "svamp" / "test.jsonl", SVAMP, SVAMP)
+    with gzip.open(tmp_path / "svamp" / "train.jsonl.gz", "wt") as handle:
+        handle.write(json.dumps(SVAMP) + "\n")
+    monkeypatch.setenv("ARTTUNE_DATA", str(tmp_path))
+    assert len(get_task("svamp").load("test")) == 2
+    assert len(get_task("svamp").load("train")) == 1
+    with pytest.raises(BadInput, match=r"gsm8k/test\.jsonl"):
+        get_task("gsm8k").load("test")
+
+
+def test_every_gold_answer_of_the_real_data_is_graded_right():
+    import os
+
+    if not os.environ.get("ARTTUNE_DATA"):
+        pytest.skip("ARTTUNE_DATA is not set: the real benchmark files are not here")
+    for name in ("svamp", "gsm8k"):
+        task = get_task(name)
+        for split in ("train", "test"):
+            wrong = [p for p in task.load(split) if not task.grade(p, p.completion).correct]
+            assert not wrong, (name, split, wrong[:3])
+
+
+@pytest.mark.parametrize("name", ["family_relationships", "simple_equations", "number_sorting"])
+def test_reasoning_gym_problems_are_scored_by_their_own_scorer(name):
+    task = get_task(f"reasoning_gym:{name}")
+    train, test = task.load("train"), task.load("test")
+    assert len(train) == 1000
+    assert len(test) >= 150
+    assert not {p.question for p in train} & {p.question for p in test}
+    for problem in test[:20]:
+        assert task.grade(problem, problem.completion).correct
+        assert not task.grade(problem, problem.answer).formatted
+        assert not task.grade(problem, "Answer: certainly not this").correct
+    assert [p.question for p in get_task(f"reasoning_gym:{name}").load("test")] == [p.question for p in test]
+
+
+def test_your_own_file_in_all_its_shapes(tmp_path):
+    talk = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
+    path = lines(
+        tmp_path / "own.jsonl",
+        {"prompt": "1 + 1", "completion": "Answer: 2", "answer": 2},
+        {"prompt": talk, "completion": [{"role": "assistant", "content": "Answer: 3"}], "answer": "3"},
+        {"messages": [*talk, {"role": "assistant", "content": "Answer: 4"}], "answer": "4", "level": 7},
+        {"prompt": "2 + 3", "answer": "5", "completion": "Answer: 5"},
+        {"prompt": "2 + 4", "answer": "6", "completion": "Answer: 6"},
+    )
+    task = get_task(str(path))
+    train, test = task.load("train"), task.load("test")
+    assert (len(train), len(test)) == (4, 1)
+    assert [p.completion for p in train] == ["Answer: 2", "Answer: 3", "Answer: 4", "Answer: 5"]
+    assert train[2].prompt == talk
+    assert train[2].columns == {"level": 7}
+    assert task.grade(train[0], "Answer: 2.0").correct, "all answers are numbers, so they are compared as numbers"
+    assert len(get_task(str(path), data=path).load("test")) == 5
+
+
+def test_your_own_reward(tmp_path, monkeypatch):
+    (tmp_path / "my_rewards.py").write_text(
+        "def long_enough(completions, level, **kwargs):\n"
+        "    return [1.0 if len(c) >= n else 0.2 for c, n in zip(completions, level)]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    path = lines(tmp_path / "own.jsonl", {"prompt": "Say more.", "completion": "more", "level": 3})
+    task = get_task(str(path), reward="my_rewards:long_enough")
+    (problem,) = task.load("test")
+    assert task.grade(problem, "abc").correct
+    assert not task.grade(problem, "ab").correct
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('{"prompt": "a", "completion": "b"}\n{"prompt": "a"}\n', "problem 2: neither completion nor answer"),
+        ('{"prompt": "a", "completion": "b"}\n\nnot json\n', "line 3: not JSON"),
+        ('["prompt"]\n', "line 1: a list, not a JSON object"),
+        ('{"question": "a"}\n', "problem 1: no field prompt or messages; it has question"),
+        ('{"prompt": [], "answer": "b"}\n', "prompt must be a list of messages"),
+        ('{"messages": [{"role": "user"}], "answer": "b"}\n', "messages must be a list of messages"),
+        ('{"messages": [{"role": "assistant", "content": "b"}]}\n', "no user turn"),
+        ("", "has no problems in it"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_line(tmp_path, text, complaint):
+    path = tmp_path / "own.jsonl"
+    path.write_text(text)
+    with pytest.raises(BadInput, match=complaint) as caught:
+        get_task(str(path)).load("train")
+    assert "own.jsonl" in str(caught.value)
+
+
+def test_a_bad_upstream_file_is_named_with_its_line(tmp_path):
+    with pytest.raises(BadInput, match=r"s\.jsonl, line 2: no field Question"):
+        get_task("svamp", lines(tmp_path / "s.jsonl", SVAMP, {"Body": "x", "Answer": 1})).load("test")
+    with pytest.raises(BadInput, match="Answer 'many' is not a number"):
+        get_task("svamp", lines(tmp_path / "s.jsonl", SVAMP | {"Answer": "many"})).load("test")
+    with pytest.raises(BadInput, match="no '#### N' line"):
+        get_task("gsm8k", lines(tmp_path / "g.jsonl", {"question": "q", "answer": "5"})).load("test")
+    with pytest.raises(BadInput, match="no such file"):
+        get_task("svamp", tmp_path / "missing.jsonl").load("test")
+    (tmp_path / "zip.jsonl.gz").write_bytes(b"not gzip")
+    with pytest.raises(BadInput, match="cannot be read"):
+        get_task("svamp", tmp_path / "zip.jsonl.gz").load("test")
+
+
+def test_unknown_names(tmp_path):
+    with pytest.raises(BadInput, match="unknown task 'svamq'; there are svamp, gsm8k"):
+        get_task("svamq")
+    with pytest.raises(BadInput, match="did you mean family_relationships"):
+        get_task("reasoning_gym:family")
+    path = lines(tmp_path / "own.jsonl", {"prompt": "a", "answer": "b"})
+    with pytest.raises(BadInput, match="unknown grader"):
+        get_task(str(path), grader="vibes")
+    for reward in ("nocolon", "no_such_module_here:f", "json:no_such_function", "json:__name__"):
+        with pytest.raises(BadInput, match="reward"):
+            get_task(str(path), reward=reward)
+    with pytest.raises(BadInput, match="grade of its own"):
+        get_task("svamp", grader="exact")
+
+
+def test_hold_out_is_disjoint_complete_and_seeded():
+    problems = [Problem([{"role": "user", "content": str(i)}]) for i in range(100)]
+    rest, kept = hold_out(problems, 15, seed=1)
+    assert len(kept) == 15
+    assert sorted([*rest, *kept], key=lambda p: int(p.question)) == problems
+    assert hold_out(problems, 15, seed=1) == (rest, kept)
+    assert hold_out(problems, 15, seed=2) != (rest, kept)
+    assert len(hold_out(problems[:10], 50, seed=1)[1]) == 2, "never more than a fifth"

@@ -1,0 +1,138 @@
+"""The canvas: rounding, limits, starts, and the PNG it becomes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from arttune.canvas import Painting, Provenance, project_, quantize, sha256, start_pixels, to_uint8
+from arttune.errors import BadInput
+
+SIZE = (56, 84)
+
+
+def noise(seed: int = 0) -> torch.Tensor:
+    return start_pixels("noise", SIZE, seed=seed)
+
+
+def test_every_uint8_level_survives_the_master_unchanged():
+    levels = torch.arange(256, dtype=torch.uint8).repeat(3, 1).view(3, 16, 16)
+    master = levels.float() / 255
+    assert torch.equal(to_uint8(master), levels)
+    assert torch.equal(to_uint8(quantize(master)), levels)
+
+
+def test_quantize_rounds_to_png_levels_and_passes_the_gradient_through():
+    master = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    seen = quantize(master)
+    assert ((seen * 255) - (seen * 255).round()).abs().max() < 1e-4
+    assert (seen - master).abs().max() <= 0.5 / 255 + 1e-6
+    weight = torch.rand(3, 8, 8)
+    (seen * weight).sum().backward()
+    assert torch.equal(master.grad, weight)
+
+
+def test_project_brings_the_master_back_into_its_limits():
+    master = torch.tensor([-0.5, 0.25, 1.5])
+    project_(master)
+    assert master.tolist() == [0.0, 0.25, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("start", "colour"), [("grey", (128, 128, 128)), ("#c08040", (192, 128, 64)), ("red", (255, 0, 0))]
+)
+def test_plain_starts_have_their_colour(start, colour):
+    pixels = start_pixels(start, SIZE)
+    assert pixels.shape == (3, *SIZE)
+    assert {tuple(c) for c in pixels.flatten(1).T.tolist()} == {colour}
+
+
+def test_noise_depends_on_the_seed_alone():
+    assert torch.equal(noise(1), noise(1))
+    assert not torch.equal(noise(1), noise(2))
+
+
+def test_a_picture_of_the_right_size_starts_unchanged(tmp_path):
+    pixels = noise()
+    Painting(pixels).save(tmp_path / "a.png")
+    assert torch.equal(start_pixels(str(tmp_path / "a.png"), SIZE), pixels)
+
+
+def test_transparent_parts_of_a_start_show_the_ground(tmp_path):
+    rgba = np.zeros((56, 84, 4), dtype=np.uint8)
+    rgba[:, 42:] = (255, 0, 0, 255)
+    Image.fromarray(rgba, "RGBA").save(tmp_path / "half.png")
+    pixels = start_pixels(str(tmp_path / "half.png"), SIZE, ground="#102030")
+    assert pixels[:, 0, 0].tolist() == [16, 32, 48]
+    assert pixels[:, 0, 80].tolist() == [255, 0, 0]
+
+
+def test_a_picture_of_another_shape_is_cropped_not_squeezed(tmp_path):
+    wide = np.zeros((100, 400, 3), dtype=np.uint8)
+    wide[:, 150:250] = 255
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    pixels = start_pixels(str(tmp_path / "wide.png"), (56, 56))
+    assert pixels.float().mean() > 250
+
+
+def test_a_painting_survives_its_png_with_its_provenance(tmp_path):
+    made = Provenance(model="smol", revision="r1", family="qwen2_5_vl", task="svamp", objective="sft", steps=3, seed=1)
+    made.scores = [{"accuracy": 0.5, "ci95": [0.4, 0.6]}]
+    Painting(noise(), made).save(tmp_path / "art.png")
+    found = Painting.load(tmp_path / "art.png")
+    assert torch.equal(found.pixels, noise())
+    assert found.intact()
+    assert found.size == SIZE
+    assert found.provenance == made
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_changed_pixel_is_noticed(tmp_path):
+    painting = Painting(noise(), Provenance(model="smol"))
+    painting.save(tmp_path / "art.png")
+    found = Painting.load(tmp_path / "art.png")
+    found.pixels[0, 0, 0] ^= 1
+    assert not found.intact()
+
+
+def test_the_hash_knows_the_shape():
+    pixels = noise()
+    assert sha256(pixels) != sha256(pixels.transpose(1, 2).reshape(3, *SIZE))
+    assert sha256(torch.zeros(3, 4, 2, dtype=torch.uint8)) != sha256(torch.zeros(3, 2, 4, dtype=torch.uint8))
+
+
+def test_a_picture_without_provenance_is_still_a_painting(tmp_path):
+    Image.fromarray(np.zeros((28, 28, 3), dtype=np.uint8)).save(tmp_path / "plain.png")
+    found = Painting.load(tmp_path / "plain.png")
+    assert found.provenance is None
+    assert not found.intact()
+
+
+@pytest.mark.parametrize("keep", [10, 60, 500])
+def test_a_truncated_png_is_bad_input(tmp_path, keep):
+    Painting(noise(), Provenance(model="smol")).save(tmp_path / "art.png")
+    whole = (tmp_path / "art.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[:keep])
+    with pytest.raises(BadInput, match=r"cut\.png"):
+        Painting.load(tmp_path / "cut.png")
+
+
+def test_a_file_that_is_no_picture_is_bad_input(tmp_path):
+    (tmp_path / "notes.png").write_text("hello")
+    with pytest.raises(BadInput, match="is not a picture"):
+        Painting.load(tmp_path / "notes.png")
+    with pytest.raises(BadInput, match="is not a picture"):
+        start_pixels(str(tmp_path / "notes.png"), SIZE)
+
+
+def test_an_unknown_start_is_bad_input():
+    with pytest.raises(BadInput, match="no picture file and no colour"):
+        start_pixels("blurple.png", SIZE)
+
+
+def test_a_transparent_picture_is_no_painting(tmp_path):
+    Image.fromarray(np.zeros((28, 28, 4), dtype=np.uint8), "RGBA").save(tmp_path / "glass.png")
+    with pytest.raises(BadInput, match="transparent"):
+        Painting.load(tmp_path / "glass.png")

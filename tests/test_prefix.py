@@ -1,0 +1,145 @@
+"""The shared prefix gives what running every row whole gives: values, gradients, and TRL's fused outputs."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from trl.trainer.utils import add_fused_lm_head
+
+from arttune.prefix import shared_length
+from arttune.tuner import ArtModel, art_layer
+from tuner.test_model import batch, painted, with_labels
+
+SHARING = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
+FIELDS = ("log_probs", "entropy", "is_top1")
+
+
+@contextmanager
+def unshared(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Within the block every row runs whole."""
+    with monkeypatch.context() as patch:
+        patch.setattr(ArtModel, "_may_share", lambda self, kwargs: False)
+        yield
+
+
+def count_backbone_tokens(model: Any) -> list[int]:
+    """How many tokens each call of the text model runs."""
+    seen: list[int] = []
+    text = model.get_base_model().model.language_model
+    text.register_forward_pre_hook(
+        lambda _, __, kwargs: seen.append(kwargs["inputs_embeds"].shape[:2].numel()), with_kwargs=True
+    )
+    return seen
+
+
+def gradient(model: Any, made: dict[str, torch.Tensor], **extra: Any) -> tuple[Any, torch.Tensor]:
+    canvas = art_layer(model).art_canvas["default"]
+    canvas.grad = None
+    output = model(**made, **extra)
+    output.loss.backward()
+    return output, canvas.grad.clone()
+
+
+@pytest.mark.parametrize("name", SHARING)
+@pytest.mark.parametrize("fused", [False, True])
+def test_shared_equals_naive(name, fused, monkeypatch):
+    model = painted(name)
+    if fused:
+        add_fused_lm_head(model.get_base_model(), outputs=FIELDS)
+    extra = {"fused_lm_head": True} if fused else {}
+    made = with_labels(batch(name, completion="It is 4."), 7)
+    runs = count_backbone_tokens(model)
+    ours, shared = gradient(model, made, **extra)
+    assert len(runs) == 2, "one prefix, one suffix"
+    assert sum(runs) < made["input_ids"].numel() - 2 * 60, "the picture's tokens ran once, not three times"
+    with unshared(monkeypatch):
+        theirs, naive = gradient(model, made, **extra)
+    assert len(runs) == 3
+    assert (shared - naive).norm() <= 1e-5 * naive.norm()
+    assert torch.allclose(ours.loss, theirs.loss, rtol=1e-6)
+    real = made["attention_mask"].bool()
+    if fused:
+        for field in FIELDS:
+            assert getattr(ours, field).shape == made["input_ids"][:, 1:].shape
+            assert torch.allclose(getattr(ours, field).float(), getattr(theirs, field).float(), atol=1e-5)
+        assert torch.equal(ours.label_mask, theirs.label_mask)
+    else:
+        assert (ours.logits - theirs.logits)[real].abs().max() <= 1e-5
+
+
+def test_fused_outputs_equal_trls_own_on_every_position():
+    """TRL's head on the plain model, every row whole and no compaction, is the reference."""
+    model = painted("qwen2_5_vl")
+    made = with_labels(batch("qwen2_5_vl"), 6)
+    add_fused_lm_head(model.get_base_model(), outputs=FIELDS)
+    ours = model(**made, fused_lm_head=True)
+    tuner = model.base_model
+    types = (made["input_ids"] == model.config.image_token_id).long()
+    with torch.no_grad():
+        theirs = tuner.model(**made, mm_token_type_ids=types, **tuner.features(3, 3), fused_lm_head=True)
+    for field in (*FIELDS, "loss", "label_mask"):
+        assert torch.allclose(getattr(ours, field).float(), getattr(theirs, field).float(), atol=1e-5), field
+
+
+def test_bfloat16_gradients_point_the_same_way(monkeypatch):
+    model = painted("qwen2_5_vl", torch.bfloat16)
+    made = with_labels(batch("qwen2_5_vl"), 6)
+    _, shared = gradient(model, made)
+    with unshared(monkeypatch):
+        _, naive = gradient(model, made)
+    assert torch.nn.functional.cosine_similarity(shared.flatten(), naive.flatten(), dim=0) >= 0.99
+
+
+def test_gradient_checkpointing_falls_back_and_stays_right():
+    """transformers drops the cache under checkpointing; sharing it would train the suffix without the picture."""
+    made = with_labels(batch("qwen2_5_vl"), 6)
+    plain = painted("qwen2_5_vl")
+    _, expected = gradient(plain, made)
+    model = painted("qwen2_5_vl")
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.train()
+    runs = count_backbone_tokens(model)
+    _, found = gradient(model, made)
+    assert runs[0] == made["input_ids"].numel()
+    assert (found - expected).norm() <= 1e-5 * expected.norm()
+
+
+def test_left_padding_and_recurrent_models_run_whole():
+    for name, side in (("qwen2_5_vl", "left"), ("qwen3_5", "right")):
+        model = painted(name)
+        made = batch(name, side)
+        runs = count_backbone_tokens(model)
+        model(**made, use_cache=False)
+        assert runs == [made["input_ids"].numel()]
+
+
+def test_a_caller_that_wants_the_cache_gets_it():
+    model = painted("qwen2_5_vl")
+    made = batch("qwen2_5_vl")
+    with torch.no_grad():
+        assert model(**made).past_key_values.get_seq_length() == made["input_ids"].shape[1]
+        assert model(**made, use_cache=True).past_key_values is not None
+
+
+def test_the_backbone_is_left_as_it_was():
+    model = painted("qwen2_5_vl")
+    backbone = model.get_base_model().model
+    before = dict(vars(backbone))
+    model(**with_labels(batch("qwen2_5_vl"), 4))
+    assert vars(backbone).keys() == before.keys()
+
+
+def test_shared_length():
+    ids = torch.tensor([[1, 2, 3, 4, 5], [1, 2, 3, 9, 0], [1, 2, 3, 9, 7]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
+    assert shared_length(ids, mask) == 3
+    assert shared_length(ids, None) == 3
+    assert shared_length(ids[:1], mask[:1]) == 0, "one row shares with nobody"
+    assert shared_length(ids, mask, (torch.tensor([0, 1]), torch.tensor([4, 1]))) == 1, "a wanted position stays out"
+    left = torch.tensor([[0, 1, 1, 1, 1]] + [[1, 1, 1, 1, 1]] * 2)
+    assert shared_length(ids, left) == 0
+    same = ids[:1].expand(3, -1)
+    assert shared_length(same, None) == 4, "every row keeps a token of its own"

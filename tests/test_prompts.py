@@ -1,0 +1,83 @@
+"""Where the picture goes: the same text that transformers' processors build."""
+
+from __future__ import annotations
+
+import pytest
+from datasets import Dataset
+from PIL import Image
+
+import zoo
+from arttune import ArtConfig, prepare
+from arttune.errors import BadInput
+from arttune.families import FAMILIES
+from arttune.prompts import PAD, placeholder, with_picture
+
+TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 2 + 2?"}]
+
+
+def processor_ids(name: str, conversation: list[dict]) -> list[int]:
+    family = FAMILIES[name]
+    processor = zoo.processor(name)
+    picture = Image.new("RGB", (family.default_side, family.default_side))
+    text = processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+    return processor(text=[text], images=[picture])["input_ids"][0]
+
+
+def our_ids(name: str, conversation: list[dict]) -> list[int]:
+    shown = with_picture(conversation, ArtConfig(family=name).tokens)
+    text = zoo.tokenizer().apply_chat_template(shown, tokenize=False, add_generation_prompt=True)
+    return zoo.tokenizer()(text)["input_ids"]
+
+
+def test_token_ids_equal_the_processors(family_name):
+    parts = [{"type": "image"}, {"type": "text", "text": TURNS[1]["content"]}]
+    assert our_ids(family_name, TURNS) == processor_ids(family_name, [TURNS[0], {"role": "user", "content": parts}])
+
+
+def test_the_picture_comes_before_the_question():
+    """Fails if the placeholders are put behind the text: a server shows the picture where its part stands."""
+    after = [{"type": "text", "text": TURNS[1]["content"]}, {"type": "image"}]
+    assert our_ids("qwen2_5_vl", TURNS) != processor_ids("qwen2_5_vl", [TURNS[0], {"role": "user", "content": after}])
+    content = with_picture(TURNS, 64)[1]["content"]
+    assert content.startswith(placeholder(64))
+    assert content.endswith("What is 2 + 2?")
+
+
+def test_only_the_first_user_turn_gets_the_picture():
+    turns = [*TURNS, {"role": "assistant", "content": "4"}, {"role": "user", "content": "Sure?"}]
+    shown = with_picture(turns, 4)
+    assert [PAD in m["content"] for m in shown] == [False, True, False, False]
+    assert turns[1]["content"] == "What is 2 + 2?", "the caller's messages are left alone"
+
+
+@pytest.mark.parametrize(
+    ("columns", "touched"),
+    [
+        ({"prompt": "hi", "completion": "ho"}, ["prompt"]),
+        ({"prompt": TURNS, "chosen": [{"role": "assistant", "content": "4"}], "rejected": [TURNS[1]]}, ["prompt"]),
+        ({"messages": TURNS}, ["messages"]),
+        ({"text": "hi"}, ["text"]),
+        ({"chosen": TURNS, "rejected": TURNS}, ["chosen", "rejected"]),
+    ],
+)
+def test_prepare_knows_the_columns_of_trl(columns, touched):
+    prepared = prepare(Dataset.from_list([columns]), zoo.tokenizer(), ArtConfig(family="qwen2_5_vl"))
+    for name in columns:
+        assert str(prepared[0][name]).count(PAD) == (64 if name in touched else 0), name
+
+
+def test_prepare_is_called_once():
+    config = ArtConfig(family="qwen2_5_vl")
+    once = prepare(Dataset.from_list([{"prompt": "hi", "completion": "ho"}]), zoo.tokenizer(), config)
+    with pytest.raises(BadInput, match="called once"):
+        prepare(once, zoo.tokenizer(), config)
+
+
+def test_prepare_needs_a_family_a_place_and_the_tokens():
+    dataset = Dataset.from_list([{"prompt": "hi", "completion": "ho"}])
+    with pytest.raises(ValueError, match="no family yet"):
+        prepare(dataset, zoo.tokenizer(), ArtConfig())
+    with pytest.raises(BadInput, match="no column"):
+        prepare(dataset.rename_column("prompt", "input"), zoo.tokenizer(), ArtConfig(family="qwen2_5_vl"))
+    with pytest.raises(BadInput, match="without a user turn"):
+        with_picture([TURNS[0]], 4)

@@ -1,0 +1,43 @@
+"""The run's record survives interruptions: one line a step, in order, and only complete checkpoints count."""
+
+from __future__ import annotations
+
+from arttune.records import Metrics, last_checkpoint, read_metrics
+
+
+def steps(path):
+    return [line["step"] for line in read_metrics(path)]
+
+
+def test_a_line_a_step_with_the_validation_beside_the_loss(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    metrics = Metrics(path)
+    metrics.add(1, {"loss": 3.0})
+    metrics.add(2, {"loss": 2.0})
+    metrics.add(2, {"eval_accuracy": 0.5})
+    metrics.add(3, {"loss": 1.0})
+    assert read_metrics(path)[1] == {"step": 2, "loss": 2.0, "eval_accuracy": 0.5}
+    assert steps(path) == [1, 2, 3]
+
+
+def test_going_back_to_a_checkpoint_drops_what_came_after(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for step in range(1, 6):
+        Metrics(path).add(step, {"loss": float(step)})
+    with path.open("a") as handle:
+        handle.write('{"step": 6, "lo')  # cut off by a kill
+    metrics = Metrics(path)
+    metrics.add(4, {"loss": 40.0})
+    metrics.add(5, {"loss": 50.0})
+    assert steps(path) == [1, 2, 3, 4, 5]
+    assert [line["loss"] for line in read_metrics(path)] == [1.0, 2.0, 3.0, 40.0, 50.0]
+
+
+def test_only_complete_checkpoints_count(tmp_path):
+    assert last_checkpoint(tmp_path) is None
+    for step, text in ((5, '{"global_step": 5}'), (10, '{"global_step": 10}'), (15, '{"global_st'), (20, None)):
+        folder = tmp_path / "checkpoints" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        if text is not None:
+            (folder / "trainer_state.json").write_text(text)
+    assert last_checkpoint(tmp_path).name == "checkpoint-10"

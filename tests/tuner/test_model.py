@@ -1,0 +1,286 @@
+"""The tuner on all four families: the text path with a canvas equals the pixel path with the PNG."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel, get_peft_model
+from PIL import Image
+
+import zoo
+from arttune import ArtConfig, load
+from arttune.families import FAMILIES
+from arttune.prompts import with_picture
+from arttune.tuner import art_layer
+
+QUESTIONS = ["What is 2 + 2?", "Name a colour, any colour at all.", "Why?"]
+
+
+def painted(name: str, dtype: torch.dtype = torch.float32, **config: Any) -> PeftModel:
+    return get_peft_model(zoo.tiny(name, dtype), ArtConfig(start="noise", seed=3, **config))
+
+
+def batch(name: str, side: str = "right", completion: str = "") -> dict[str, torch.Tensor]:
+    """Padded token ids of the questions with the picture's placeholders."""
+    tokens = ArtConfig(family=name).tokens
+    texts = []
+    for question in QUESTIONS:
+        turns = with_picture([{"role": "user", "content": question}], tokens)
+        texts.append(
+            zoo.tokenizer().apply_chat_template(turns, tokenize=False, add_generation_prompt=True) + completion
+        )
+    made = zoo.tokenizer()(texts, return_tensors="pt", padding=True, padding_side=side)
+    return {"input_ids": made["input_ids"], "attention_mask": made["attention_mask"]}
+
+
+def with_labels(made: dict[str, torch.Tensor], tail: int) -> dict[str, torch.Tensor]:
+    """The last `tail` real tokens of every row as labels (right padding)."""
+    labels = torch.full_like(made["input_ids"], -100)
+    for row, length in enumerate(made["attention_mask"].sum(dim=1).tolist()):
+        labels[row, length - tail : length] = made["input_ids"][row, length - tail : length]
+    return made | {"labels": labels}
+
+
+def pixel_inputs(name: str, model: PeftModel, side: str) -> dict[str, torch.Tensor]:
+    """What transformers' own processor makes of the saved picture and the same questions."""
+    pixels = art_layer(model).painting("default").pixels
+    picture = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    processor = zoo.processor(name)
+    turns = [[{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": q}]}] for q in QUESTIONS]
+    texts = [processor.apply_chat_template(t, tokenize=False, add_generation_prompt=True) for t in turns]
+    return dict(processor(text=texts, images=[picture] * 3, return_tensors="pt", padding=True, padding_side=side))
+
+
+class Positions:
+    """Records the position ids that the text model works with."""
+
+    def __init__(self, model: Any) -> None:
+        self.seen: list[torch.Tensor] = []
+        model.model.language_model.rotary_emb.register_forward_hook(lambda _, args, __: self.seen.append(args[1]))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_forward_equals_the_pixel_path(family_name, side):
+    model = painted(family_name)
+    inputs = pixel_inputs(family_name, model, side)
+    ours = batch(family_name, side)
+    assert torch.equal(inputs["input_ids"], ours["input_ids"])
+    positions = Positions(model.get_base_model())
+    with torch.no_grad():
+        text_path = model(**ours).logits
+    base = model.unload()
+    with torch.no_grad():
+        pixel_path = base(**inputs).logits
+    real = ours["attention_mask"].bool()
+    assert torch.equal(positions.seen[0][:, real], positions.seen[1][:, real])
+    assert (text_path - pixel_path)[real].abs().max() <= 1e-6
+
+
+def test_generate_equals_the_pixel_path(family_name):
+    model = painted(family_name)
+    inputs = pixel_inputs(family_name, model, "left")
+    asked = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": False}
+    ours = model.generate(**batch(family_name, "left"), **asked)
+    vision = [zoo.tokenizer().convert_tokens_to_ids(t) for t in zoo.SPECIALS[3:]]
+    theirs = model.unload().generate(**inputs, **asked, suppress_tokens=vision)
+    assert torch.equal(ours, theirs)
+
+
+def test_positions_are_multidimensional(family_name):
+    """Fails if token types or grid are lost and positions silently fall back to one dimension."""
+    model = painted(family_name)
+    positions = Positions(model.get_base_model())
+    with torch.no_grad():
+        model(**batch(family_name))
+    time, height, width = positions.seen[0][:, 0][-3:]
+    assert not torch.equal(height, width)
+    assert len(set(time.tolist())) < len(time), "the picture's tokens share one point in time"
+    flat = torch.arange(time.shape[0])
+    assert int(time.max()) < int(flat.max()), "after the picture, text goes on from the picture's side, not its area"
+
+
+def test_the_shown_picture_matters(family_name):
+    made = batch(family_name)
+    with torch.no_grad():
+        one = painted(family_name)(**made).logits
+        other = get_peft_model(zoo.tiny(family_name), ArtConfig(start="noise", seed=4))(**made).logits
+    assert (one - other).abs().max() > 1e-2
+
+
+def test_only_the_canvas_is_trainable_and_the_tower_runs_once(family_name):
+    model = painted(family_name)
+    trainable = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert len(trainable) == 1
+    assert "art_canvas.default" in trainable[0]
+    calls = []
+    tower = model.get_base_model().model.visual
+    tower.register_forward_hook(lambda _, args, __: calls.append(args[0].shape[0]))
+    model(**with_labels(batch(family_name), 5)).loss.backward()
+    side = FAMILIES[family_name].default_side // FAMILIES[family_name].patch
+    assert calls == [side * side]
+    assert all(p.grad is None for n, p in model.named_parameters() if n != trainable[0])
+    assert art_layer(model).art_canvas["default"].grad.abs().sum() > 0
+
+
+def test_pixel_gradient_against_finite_differences(family_name, monkeypatch):
+    """Central differences in float64, with the rounding taken out (it has no derivative to compare with)."""
+    monkeypatch.setattr("arttune.tuner.layer.quantize", lambda master: master)
+    model = painted(family_name, torch.float64)
+    canvas = art_layer(model).art_canvas["default"]
+    canvas.data = canvas.data.double() * 0.8 + 0.1
+    made = with_labels(batch(family_name), 6)
+
+    def loss() -> torch.Tensor:
+        """The model's own loss, but summed in float64: it casts its logits to float32."""
+        logits = model(input_ids=made["input_ids"], attention_mask=made["attention_mask"]).logits.double()
+        return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), made["labels"][:, 1:].flatten())
+
+    loss().backward()
+    generator = torch.Generator().manual_seed(0)
+    step = 1e-5
+    for trial in range(3):
+        # Along the gradient, whole and over a random half of the pixels: the slope of an arbitrary direction drowns in
+        # the float32 noise of the models' own norms.
+        chosen = torch.rand(canvas.shape, generator=generator) < (0.5 if trial else 1.0)
+        direction = canvas.grad * chosen
+        direction /= direction.abs().max()
+        with torch.no_grad():
+            losses = []
+            for sign in (1, -1):
+                canvas.add_(direction, alpha=sign * step)
+                losses.append(loss())
+                canvas.sub_(direction, alpha=sign * step)
+        measured = float(losses[0] - losses[1]) / (2 * step)
+        expected = float((canvas.grad * direction).sum())
+        assert measured == pytest.approx(expected, rel=1e-3), trial
+
+
+def test_the_canvas_is_seen_at_uint8_levels_and_inside_its_limits():
+    model = painted("qwen2_5_vl")
+    layer = art_layer(model)
+    with torch.no_grad():
+        layer.art_canvas["default"].add_(torch.randn(3, 224, 224))
+    seen = layer.pixels()
+    master = layer.art_canvas["default"].detach()
+    assert float(master.min()) >= 0
+    assert float(master.max()) <= 1
+    assert torch.equal((seen * 255).round().to(torch.uint8), layer.painting("default").pixels)
+    assert (seen * 255 - (seen * 255).round()).abs().max() < 1e-4
+
+
+def test_the_canvas_stays_float32_on_a_bfloat16_model():
+    model = painted("qwen2_5_vl", torch.bfloat16)
+    assert art_layer(model).art_canvas["default"].dtype == torch.float32
+    made = with_labels(batch("qwen2_5_vl"), 5)
+    model(**made).loss.backward()
+    assert art_layer(model).art_canvas["default"].grad.dtype == torch.float32
+
+
+def test_disabled_shows_the_start_and_plain_text_reaches_the_base_model():
+    model = painted("qwen2_5_vl")
+    made = batch("qwen2_5_vl")
+    plain = zoo.tokenizer()(["Just text."], return_tensors="pt")
+    with torch.no_grad():
+        start = model(**made).logits
+        art_layer(model).art_canvas["default"].fill_(0.2)
+        moved = model(**made).logits
+        with model.disable_adapter():
+            shown = model(**made).logits
+            text = model(input_ids=plain["input_ids"]).logits
+        base = zoo.tiny("qwen2_5_vl")(input_ids=plain["input_ids"]).logits
+    assert torch.equal(shown, start)
+    assert not torch.equal(moved, start)
+    assert torch.equal(text, base)
+
+
+def test_two_adapters_in_one_model_each_show_their_own():
+    model = painted("qwen2_5_vl")
+    model.add_adapter("second", ArtConfig(start="#ff0000", size=(112, 168)))
+    made = batch("qwen2_5_vl")
+    with torch.no_grad():
+        first = model(**made).logits
+        model.set_adapter("second")
+        with pytest.raises(ValueError, match="canvas needs 24"):
+            model(**made)
+        model.set_adapter("default")
+        assert torch.equal(model(**made).logits, first)
+    layer = art_layer(model)
+    assert layer.painting("second").size == (112, 168)
+    assert layer.art_canvas["default"].requires_grad
+    assert not layer.art_canvas["second"].requires_grad
+
+
+def test_save_and_load_through_peft_and_from_the_picture_alone(tmp_path, family_name):
+    model = painted(family_name)
+    canvas = art_layer(model).art_canvas["default"]
+    with torch.no_grad():
+        canvas.mul_(0.7).add_(0.1)
+    made = batch(family_name)
+    with torch.no_grad():
+        expected = model(**made).logits
+    model.save_pretrained(str(tmp_path))
+    assert {"adapter_config.json", "adapter_model.safetensors", "art.png"} <= {p.name for p in tmp_path.iterdir()}
+    through_peft = PeftModel.from_pretrained(zoo.tiny(family_name), str(tmp_path))
+    alone = load(zoo.tiny(family_name), tmp_path / "art.png")
+    with torch.no_grad():
+        assert torch.equal(through_peft(**made).logits, expected)
+        assert torch.equal(alone(**made).logits, expected)
+        with through_peft.disable_adapter(), model.disable_adapter():
+            assert torch.equal(through_peft(**made).logits, model(**made).logits), "the start is saved, too"
+    assert torch.equal(art_layer(through_peft).art_canvas["default"], canvas), "the float master, not the picture"
+    assert not art_layer(alone).art_canvas["default"].requires_grad
+
+
+def test_training_leaves_every_weight_of_the_model_as_it_was(family_name):
+    def fingerprint(module: torch.nn.Module) -> str:
+        digest = hashlib.sha256()
+        for name, tensor in sorted(module.state_dict().items()):
+            if "art_" not in name:
+                digest.update(name.replace("base_layer.", "").encode() + tensor.numpy().tobytes())
+        return digest.hexdigest()
+
+    untouched = fingerprint(zoo.tiny(family_name))
+    model = painted(family_name)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.05)
+    made = with_labels(batch(family_name), 6)
+    losses = []
+    for _ in range(4):
+        optimizer.zero_grad()
+        loss = model(**made).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+    assert fingerprint(model.get_base_model()) == untouched
+
+
+def test_generate_never_samples_a_vision_token():
+    model = painted("qwen2_5_vl")
+    vision = {zoo.tokenizer().convert_tokens_to_ids(t) for t in zoo.SPECIALS[3:]}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = batch("qwen2_5_vl", "left")
+        output = model.generate(**made, do_sample=True, temperature=50.0, max_new_tokens=200)
+    fresh = set(output[:, made["input_ids"].shape[1] :].flatten().tolist())
+    assert len(fresh) > 100, "hot enough to try them all"
+    assert not fresh & vision
+
+
+@pytest.mark.parametrize("lost", [0, 63])
+def test_missing_or_truncated_placeholders_are_an_error_not_a_silent_text_model(lost):
+    model = painted("qwen2_5_vl")
+    made = batch("qwen2_5_vl")
+    pad = model.config.image_token_id
+    where = (made["input_ids"][1] == pad).nonzero().flatten()[lost:]
+    made["input_ids"][1, where] = 5
+    with pytest.raises(ValueError, match=f"row 1 of the batch has {lost} picture placeholders, the canvas needs 64"):
+        model(**made)
+
+
+def test_a_batch_with_pictures_of_its_own_is_refused():
+    model = painted("qwen2_5_vl")
+    with pytest.raises(ValueError, match="the canvas is the picture"):
+        model(**pixel_inputs("qwen2_5_vl", model, "right"))

@@ -1,0 +1,67 @@
+"""PEFT's tables, the public API of which has no place for a method of someone else's."""
+
+from __future__ import annotations
+
+import peft.mapping
+import pytest
+from peft import PeftConfig, PeftModel, get_peft_model
+
+import zoo
+from arttune import ArtConfig, ArtModel, BadInput
+from arttune.tuner.registration import register
+
+
+def test_peft_still_keeps_methods_in_three_plain_dictionaries():
+    """If this fails, PEFT changed: arttune/tuner/registration.py is the one file to mend."""
+    register()
+    assert peft.mapping.PEFT_TYPE_TO_CONFIG_MAPPING["ART"] is ArtConfig
+    assert peft.mapping.PEFT_TYPE_TO_TUNER_MAPPING["ART"] is ArtModel
+    assert peft.mapping.PEFT_TYPE_TO_PREFIX_MAPPING["ART"] == "art_"
+
+
+def test_a_saved_config_comes_back_through_peft(tmp_path):
+    ArtConfig(size=(112, 168), start="#c08040", family="qwen2_5_vl").save_pretrained(tmp_path)
+    found = PeftConfig.from_pretrained(str(tmp_path))
+    assert isinstance(found, ArtConfig)
+    assert (found.size, found.start, found.family, found.task_type) == (
+        (112, 168),
+        "#c08040",
+        "qwen2_5_vl",
+        "CAUSAL_LM",
+    )
+
+
+def test_saving_does_not_change_the_config_in_use(tmp_path):
+    config = ArtConfig(start="#c08040")
+    model = get_peft_model(zoo.tiny("qwen2_5_vl"), config)
+    model.save_pretrained(str(tmp_path))
+    assert not config.start_saved
+    assert not config.inference_mode
+
+
+def test_get_peft_model_goes_through_the_tuner():
+    model = get_peft_model(zoo.tiny("qwen2_5_vl"), ArtConfig())
+    assert isinstance(model, PeftModel)
+    assert isinstance(model.base_model, ArtModel)
+    trainable, everything = model.get_nb_trainable_parameters()
+    assert trainable == 3 * 224 * 224
+    assert everything > trainable
+
+
+def test_a_painting_for_another_family_is_refused(tmp_path):
+    get_peft_model(zoo.tiny("qwen2_5_vl"), ArtConfig()).save_pretrained(str(tmp_path))
+    with pytest.raises(BadInput, match="is for qwen2_5_vl, but the model is Qwen3-VL"):
+        PeftModel.from_pretrained(zoo.tiny("qwen3_vl"), str(tmp_path))
+
+
+def test_an_illegal_size_is_refused_before_anything_is_built():
+    with pytest.raises(BadInput, match="Nearest: 224x224 or 252x252"):
+        get_peft_model(zoo.tiny("qwen2_5_vl"), ArtConfig(size=230))
+
+
+def test_a_picture_cannot_be_merged_but_unloads():
+    model = get_peft_model(zoo.tiny("qwen2_5_vl"), ArtConfig())
+    with pytest.raises(ValueError, match="cannot be merged"):
+        model.merge_and_unload()
+    base = model.unload()
+    assert base.state_dict().keys() == zoo.tiny("qwen2_5_vl").state_dict().keys()
