@@ -1,0 +1,159 @@
+"""The command line: exit codes, one line for bad input, results on stdout and nothing else there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from peft import get_peft_model
+from PIL import Image
+
+import zoo
+from arttune import ArtConfig, cli
+
+PROBLEMS = "".join(json.dumps({"prompt": f"say {w}", "answer": w}) + "\n" for w in ("red", "green", "blue", "grey"))
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command in this process: (exit code, stdout, stderr)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["arttune", *map(str, arguments)])
+        for console in (cli.out, cli.err):
+            console._file = None  # pytest swaps the streams for each test
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def painting(tmp_path: Path) -> Path:
+    get_peft_model(zoo.tiny("qwen2_5_vl"), ArtConfig(start="noise")).save_pretrained(str(tmp_path / "art"))
+    return tmp_path / "art" / "art.png"
+
+
+@pytest.fixture
+def problems(tmp_path: Path) -> Path:
+    (tmp_path / "own.jsonl").write_text(PROBLEMS)
+    return tmp_path / "own.jsonl"
+
+
+@pytest.mark.parametrize("command", [(), ("train",), ("eval",), ("info",), ("models",), ("tasks",)])
+def test_help(run, command):
+    code, out, _ = run(*command, "--help")
+    assert code == 0
+    assert "Usage" in out
+
+
+def test_train_help_lists_every_setting(run):
+    from arttune.settings import Settings
+
+    _, out, _ = run("train", "--help")
+    for name in vars(Settings()):
+        assert f"--{name.replace('_', '-')}"[:20] in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("train",),
+        ("train", "--out", "x", "--steps", "many"),
+        ("eval", "--limit", "0"),
+        ("eval", "--task", "nothing"),
+        ("eval", "--task", "FILE", "--model", "nothing"),
+        ("eval", "--task", "FILE", "--adapter", "nothing.png"),
+        ("eval", "--task", "FILE", "--split", "validation"),
+        ("info", "nothing.png"),
+        ("train", "--out", "x", "--config", "nothing.yaml"),
+        ("train", "--out", "x", "--resume"),
+        ("train", "--out", "x", "--task", "nothing"),
+        ("train", "--out", "x", "--size", "100", "--task", "FILE", "--model", "FOLDER"),
+    ],
+)
+def test_bad_usage_and_bad_input_exit_with_2(run, arguments, problems, tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    known = {"FILE": problems, "FOLDER": tiny_folder}
+    code, out, err = run(*(known.get(a, a) for a in arguments))
+    assert code == 2
+    assert out == ""
+    assert err.strip()
+    assert "Traceback" not in err
+    if err.startswith("arttune: "):
+        assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_failure_while_running_exits_with_1(run, monkeypatch):
+    from arttune import scoring
+
+    monkeypatch.setattr(scoring, "open_request", lambda request: 1 / 0)
+    code, out, err = run("eval")
+    assert (code, out) == (1, "")
+    assert "failed: ZeroDivisionError: division by zero" in err
+
+
+def test_eval_prints_one_score_as_json(run, tiny_folder, problems, painting):
+    for adapter, name in (("none", "none"), (painting, "art"), (painting.parent, "art")):
+        code, out, _ = run(
+            *("eval", "--model", tiny_folder, "--task", problems, "--data", problems, "--adapter", adapter),
+            *("--json", "--limit", 3, "--max-new-tokens", 4, "--dtype", "float32"),
+        )
+        assert code == 0
+        (score,) = json.loads(out)["scores"]
+        assert (score["n"], score["adapter"], score["model"]) == (3, name, str(tiny_folder))
+
+
+def test_eval_shows_a_table_and_samples(run, tiny_folder, problems):
+    arguments = ("eval", "--model", tiny_folder, "--task", problems, "--data", problems, "--max-new-tokens", 4)
+    code, out, err = run(*arguments, "--dtype", "float32")
+    assert code == 0
+    assert "text only" in out
+    assert "say red" in err
+    assert "say red" not in out
+
+
+def test_info(run, painting):
+    code, out, _ = run("info", painting)
+    assert code == 0
+    assert "qwen2_5_vl" in out
+    assert "as painted" in out
+    code, out, _ = run("info", painting, "--json")
+    assert json.loads(out)["intact"] is True
+
+
+def test_info_on_pictures_that_are_not_ours_or_were_changed(run, painting, tmp_path):
+    Image.new("RGB", (28, 28)).save(tmp_path / "plain.png")
+    code, _, err = run("info", tmp_path / "plain.png")
+    assert code == 2
+    assert "without provenance" in err
+
+
+def test_models_and_tasks_list_what_there_is(run):
+    assert "smol" in run("models")[1]
+    out = run("tasks")[1]
+    assert "svamp" in out
+    assert "family_relationships" in out
+
+
+def test_the_installed_command_keeps_messages_off_stdout(tiny_folder, problems, tmp_path):
+    arttune = Path(sys.executable).parent / "arttune"
+    done = subprocess.run(
+        [arttune, "eval", "--model", tiny_folder, "--task", problems, "--json", "--max-new-tokens", "4"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["scores"]

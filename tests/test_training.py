@@ -1,0 +1,184 @@
+"""A run from start to finish on a tiny model: what it writes, and that interruptions change nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from arttune import Painting, training
+from arttune.errors import BadInput
+from arttune.records import read_metrics
+from arttune.settings import Settings
+
+WORDS = ("red", "green", "blue", "grey")
+FILES = {
+    *("art.png", "adapter_config.json", "adapter_model.safetensors", "config.yaml", "metrics.jsonl", "results.json"),
+    *("samples.jsonl", "learning_curve.png", "start_and_end.png", "checkpoints"),
+}
+
+
+@pytest.fixture
+def problems(tmp_path: Path) -> Path:
+    path = tmp_path / "own.jsonl"
+    rows = [{"prompt": f"{i}: say {w}", "completion": f"Answer: {w}", "answer": w} for i, w in enumerate(WORDS * 10)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def settings(tiny_folder: Path, problems: Path, **changes: object) -> Settings:
+    chosen = {
+        "model": str(tiny_folder),
+        "task": str(problems),
+        "steps": 12,
+        "batch_size": 4,
+        "accumulate": 2,
+        "eval_every": 4,
+        "validation": 4,
+        "warmup": 2,
+        "max_new_tokens": 8,
+        "dtype": "float32",
+        "threads": 1,
+    }
+    return Settings(**(chosen | changes))
+
+
+def test_a_run_writes_its_folder(tiny_folder, problems, tmp_path):
+    out = tmp_path / "run"
+    said: list[str] = []
+    scores = training.train(settings(tiny_folder, problems), out, said.append)
+    assert {p.name for p in out.iterdir()} == FILES
+    written = json.loads((out / "results.json").read_text())["scores"]
+    assert [s["adapter"] for s in written] == ["none", "art"]
+    assert written == [s.as_dict() for s in scores]
+    assert written[0]["n"] == 8
+    assert [line["step"] for line in read_metrics(out / "metrics.jsonl")] == list(range(1, 13))
+    lines = read_metrics(out / "metrics.jsonl")
+    assert [line["step"] for line in lines if "eval_accuracy" in line] == [4, 8, 12]
+    assert sum(line["loss"] for line in lines[-3:]) < sum(line["loss"] for line in lines[:3])
+    painting = Painting.load(out / "art.png")
+    made = painting.provenance
+    assert painting.intact()
+    assert (made.model, made.family, made.task) == (str(tiny_folder), "qwen2_5_vl", "own")
+    assert (made.objective, made.steps, made.seed) == ("sft", 12, 0)
+    assert made.scores == written
+    assert Settings.read(out / "config.yaml", {}) == settings(tiny_folder, problems)
+    assert len((out / "samples.jsonl").read_text().splitlines()) == 8
+    assert any("12 steps of 8" in line for line in said)
+
+
+def test_the_same_settings_paint_the_same_picture(tiny_folder, problems, tmp_path):
+    chosen = settings(tiny_folder, problems, steps=4, validation=0)
+    for name in ("a", "b"):
+        training.train(chosen, tmp_path / name)
+    other = settings(tiny_folder, problems, steps=4, validation=0, seed=1)
+    training.train(other, tmp_path / "c")
+    a, b, c = (Painting.load(tmp_path / name / "art.png").pixels for name in "abc")
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+
+
+def test_the_best_validated_checkpoint_is_kept(tiny_folder, problems, tmp_path, monkeypatch):
+    """With a judge that likes the second checkpoint best, that one becomes the painting."""
+    shares = iter([0.1, 0.9, 0.2])
+    real = training.evaluate
+
+    def judge(model, **kwargs):
+        score, samples = real(model, **kwargs)
+        if kwargs["split"] == "validation":
+            score.accuracy = next(shares)
+        return score, samples
+
+    monkeypatch.setattr(training, "evaluate", judge)
+    out = tmp_path / "run"
+    training.train(settings(tiny_folder, problems), out)
+    best = Painting.load(out / "checkpoints" / "checkpoint-8" / "art.png").pixels
+    last = Painting.load(out / "checkpoints" / "checkpoint-12" / "art.png").pixels
+    assert torch.equal(Painting.load(out / "art.png").pixels, best)
+    assert not torch.equal(best, last)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_run_ends_with_the_same_picture(tiny_folder, problems, tmp_path, how):
+    config = tmp_path / "c.yaml"
+    settings(tiny_folder, problems).write(config)
+    reference = tmp_path / "reference"
+    training.train(settings(tiny_folder, problems), reference)
+    out = tmp_path / "run"
+    arttune = [sys.executable, "-c", "from arttune.cli import main; main()", "train", "--out", str(out)]
+    running = subprocess.Popen([*arttune, "--config", str(config)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while len(read_metrics(out / "metrics.jsonl")) < 6 and time.monotonic() < deadline and running.poll() is None:
+        time.sleep(0.02)
+    running.send_signal(how)
+    _, stderr = running.communicate(timeout=60)
+    assert not (out / "results.json").exists(), "it was stopped in time"
+    if how is signal.SIGINT:
+        assert running.returncode == 1
+        assert f"arttune train --resume --out {out}" in " ".join(stderr.decode().split())
+    assert (out / "checkpoints" / "checkpoint-4").is_dir()
+    done = subprocess.run([*arttune, "--resume"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "going on from checkpoint-" in done.stderr
+    assert torch.equal(Painting.load(out / "art.png").pixels, Painting.load(reference / "art.png").pixels)
+    assert [line["step"] for line in read_metrics(out / "metrics.jsonl")] == list(range(1, 13))
+    ours, theirs = (json.loads((f / "results.json").read_text())["scores"][-1] for f in (out, reference))
+    assert (ours["correct"], ours["tokens"]) == (theirs["correct"], theirs["tokens"])
+
+
+def test_a_kill_while_a_checkpoint_is_written_goes_back_to_the_one_before(tiny_folder, problems, tmp_path):
+    out = tmp_path / "run"
+    training.train(settings(tiny_folder, problems), out)
+    finished = Painting.load(out / "art.png").pixels
+    for name in ("results.json", "art.png"):
+        (out / name).unlink()
+    (out / "checkpoints" / "checkpoint-12" / "trainer_state.json").write_text('{"global_st')
+    training.resume(out, {})
+    assert torch.equal(Painting.load(out / "art.png").pixels, finished)
+
+
+def test_bad_input_leaves_nothing_behind(tiny_folder, problems, tmp_path):
+    out = tmp_path / "run"
+    (tmp_path / "no.jsonl").write_text('{"prompt": "a", "answer": "b"}\n' * 10)
+    (tmp_path / "no.png").write_text("no picture")
+    for change, complaint in (
+        ({"size": 100}, "Nearest"),
+        ({"task": "nothing"}, "unknown task"),
+        ({"model": "nothing"}, "unknown model"),
+        ({"objective": "hope"}, "unknown objective 'hope'; there are sft"),
+        ({"start": "nothing.png"}, "no picture file and no colour"),
+        ({"start": str(tmp_path / "no.png")}, "is not a picture"),
+        ({"task": str(tmp_path / "no.jsonl")}, "problem 1: no completion"),
+        ({"test_data": str(tmp_path / "none.jsonl")}, "no such file"),
+    ):
+        with pytest.raises(BadInput, match=complaint):
+            training.train(settings(tiny_folder, problems, **change), out)
+        assert not out.exists()
+
+
+def test_an_existing_folder_is_left_alone(tiny_folder, problems, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "precious").write_text("mine")
+    with pytest.raises(BadInput, match="exists; choose another folder"):
+        training.train(settings(tiny_folder, problems), out)
+    with pytest.raises(BadInput, match="is no run folder"):
+        training.resume(out, {})
+    assert [p.name for p in out.iterdir()] == ["precious"]
+
+
+def test_resuming_refuses_other_settings_and_finished_runs(tiny_folder, problems, tmp_path):
+    out = tmp_path / "run"
+    training.train(settings(tiny_folder, problems, steps=1, validation=0), out)
+    with pytest.raises(BadInput, match="is finished"):
+        training.resume(out, {})
+    with pytest.raises(BadInput, match="steps cannot change"):
+        training.resume(out, {"steps": 2})
+    assert yaml.safe_load((out / "config.yaml").read_text())["steps"] == 1
