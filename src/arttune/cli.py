@@ -78,7 +78,7 @@ def train(
     except KeyboardInterrupt:
         if (out_folder / training.CONFIG).is_file():
             _say(f"interrupted; go on with: arttune train --resume --out {out_folder}")
-        raise
+        raise typer.Exit(1) from None
     out.print(score_table(scores))
     out.print(f"The painting: {out_folder / training.ART}", soft_wrap=True)
     out.print(f"Next: {training.next_command(out_folder)}", soft_wrap=True, highlight=False)
@@ -207,20 +207,11 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     try:
-        app(standalone_mode=False)
+        app()
     except BadInput as error:
         _say(str(error))
         sys.exit(2)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(1)
     except Exception as error:
-        import click
-
-        if isinstance(error, click.ClickException):
-            error.show()
-            sys.exit(2)
         if os.environ.get("ARTTUNE_DEBUG"):
             raise
         _say(f"failed: {type(error).__name__}: {' '.join(str(error).split())} (ARTTUNE_DEBUG=1 shows where)")
