@@ -9,8 +9,7 @@
 and any trainer of TRL or transformers paints the picture. `load(model, "art.png")` shows a finished one.
 """
 
-__version__ = "0.1.0"
-
+from arttune._version import __version__
 from arttune.canvas import Painting, Provenance
 from arttune.errors import BadInput
 from arttune.loading import load

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageColor, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from arttune._version import __version__
 from arttune.errors import BadInput
 
 LEVELS = 255
@@ -139,17 +140,15 @@ class Painting:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a lossless PNG at once or not at all; the pixels' hash and size are filled in."""
-        import arttune
-
         chunks = PngImagePlugin.PngInfo()
         if self.provenance is not None:
             self.provenance.sha256 = sha256(self.pixels)
             self.provenance.size = self.size
-            self.provenance.arttune = arttune.__version__
+            self.provenance.arttune = __version__
             for name, value in asdict(self.provenance).items():
                 if value not in (None, []):
                     chunks.add_itxt(CHUNK + name, json.dumps(value))
-            chunks.add_text("Software", f"arttune {arttune.__version__}")
+            chunks.add_text("Software", f"arttune {__version__}")
         target = Path(path)
         scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         picture = Image.fromarray(self.pixels.permute(1, 2, 0).contiguous().numpy(), "RGB")

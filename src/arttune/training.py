@@ -7,7 +7,6 @@ its last checkpoint and ends with the same painting.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -130,8 +129,6 @@ def _paint(
     checkpoint: Path | None,
     say: Callable[[str], None],
 ) -> list[Score]:
-    # Trackers and Trainer write to stdout and the working directory unless told otherwise.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     model = get_peft_model(loaded.model, _canvas_config(settings, loaded))
     config = art_layer(model).configs["default"]
     metrics = Metrics(out / METRICS)

