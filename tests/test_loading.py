@@ -80,3 +80,6 @@ def test_unfit_pictures(tmp_path):
     assert painting.intact()
     with pytest.raises(BadInput, match="sha256 differs"):
         load(zoo.tiny("qwen2_5_vl"), tmp_path / "edited.png")
+    picture.resize((112, 112)).save(tmp_path / "small.png", pnginfo=chunks)
+    with pytest.raises(BadInput, match="was painted at 224x224 pixels and is now 112x112"):
+        load(zoo.tiny("qwen2_5_vl"), tmp_path / "small.png")

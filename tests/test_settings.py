@@ -27,11 +27,11 @@ def test_what_is_written_reads_back_the_same(tmp_path):
     ("text", "complaint"),
     [
         ("stepz: 3", r"c\.yaml: unknown setting stepz"),
-        ("steps: many", r"c\.yaml: steps is 'many'; it must be a int"),
+        ("steps: many", r"c\.yaml: steps is 'many'; it must be a whole number"),
         ("steps: 0", "at least 1"),
         ("steps: true", "steps is True"),
         ("learning_rate: -1", "above 0"),
-        ("learning_rate: fast", "must be a float"),
+        ("learning_rate: fast", "must be a number"),
         ("warmup: -1", "cannot be negative"),
         ("dtype: float16", "bfloat16 or float32"),
         ("- steps", "must hold `name: value` lines"),

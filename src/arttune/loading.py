@@ -24,6 +24,9 @@ def load(model: PreTrainedModel | PeftModel, path: str | os.PathLike[str], adapt
     made = painting.provenance
     if made is not None and made.family not in (None, family.name):
         raise BadInput(f"{path} was painted for {made.family}; this model is {family.name}. Paint one for this family")
+    if made is not None and made.size not in (None, painting.size):
+        was, now = ("x".join(map(str, size)) for size in (made.size, painting.size))
+        raise BadInput(f"{path} was painted at {was} pixels and is now {now}; something resized it. Fetch the original")
     if made is not None and not painting.intact():
         raise BadInput(
             f"{path}: the pixels are not the ones that were painted (sha256 differs); something re-encoded or edited "

@@ -12,6 +12,8 @@ import yaml
 
 from arttune.errors import BadInput
 
+KINDS = {int: "a whole number", float: "a number", str: "text"}
+
 
 def _setting(default: Any, about: str) -> Any:
     return field(default=default, metadata={"help": about})
@@ -112,5 +114,5 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         except ValueError:
             pass
     if isinstance(value, bool) or not isinstance(value, (kind, int) if kind is float else kind):
-        raise BadInput(f"{name} is {value!r}; it must be a {kind.__name__}")
+        raise BadInput(f"{name} is {value!r}; it must be {KINDS[kind]}")
     return kind(value)
