@@ -28,6 +28,7 @@ from arttune import ArtConfig, prepare
 from arttune.evaluate import evaluate
 from arttune.models import load_model
 from arttune.tasks import get_task, hold_out
+from arttune.tuner import art_layer
 
 
 class Momentum(torch.optim.Optimizer):
@@ -93,7 +94,7 @@ def unit(m: torch.Tensor) -> torch.Tensor:
 
 def patch_adam(lr: float) -> Callable[..., torch.optim.Optimizer]:
     def make(params: Any, model: Any) -> torch.optim.Optimizer:
-        kernel = model.base_model.layer.base_layer.proj.weight.float()
+        kernel = art_layer(model).base_layer.proj.weight.float()
         side = kernel.shape[-1]
         return PatchAdam(params, lr, kernel.sum(dim=2).reshape(len(kernel), -1), side)
 
@@ -141,7 +142,7 @@ def run(arm: str, steps: int, batch: int, seed: int) -> dict[str, Any]:
         seed=seed,
         dataloader_pin_memory=False,
     )
-    optimizer = make([model.base_model.layer.art_canvas["default"]], model)
+    optimizer = make([art_layer(model).canvas().weight], model)
     trainer = SFTTrainer(
         model=model,
         args=arguments,

@@ -13,6 +13,7 @@ from PIL import Image, PngImagePlugin
 
 import zoo
 from arttune import ArtConfig, BadInput, Painting, load
+from arttune.tuner import art_layer
 from tuner.test_model import batch
 
 CHECK = """
@@ -33,6 +34,8 @@ with torch.no_grad():
 
 def test_a_fresh_process_gives_the_same_logits_both_ways(tmp_path):
     model = get_peft_model(zoo.tiny("qwen3_vl"), ArtConfig(start="noise"))
+    with torch.no_grad():
+        art_layer(model).canvas().weight.mul_(0.7).add_(0.1)  # a trained master lies between the PNG's levels
     model.save_pretrained(str(tmp_path))
     with torch.no_grad():
         expected = model(**batch("qwen3_vl")).logits
@@ -51,6 +54,7 @@ def test_several_paintings_in_one_model(tmp_path):
     alone = load(zoo.tiny("qwen2_5_vl"), tmp_path / "one" / "art.png")
     with torch.no_grad():
         two = model(**batch("qwen2_5_vl")).logits
+        assert not any(p.requires_grad for p in model.parameters()), "a loaded painting is frozen"
         model.set_adapter("one")
         one = model(**batch("qwen2_5_vl")).logits
         assert torch.equal(one, alone(**batch("qwen2_5_vl")).logits)

@@ -36,7 +36,7 @@ def count_backbone_tokens(model: Any) -> list[int]:
 
 
 def gradient(model: Any, made: dict[str, torch.Tensor], **extra: Any) -> tuple[Any, torch.Tensor]:
-    canvas = art_layer(model).art_canvas["default"]
+    canvas = art_layer(model).canvas().weight
     canvas.grad = None
     output = model(**made, **extra)
     output.loss.backward()

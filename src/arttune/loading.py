@@ -39,7 +39,7 @@ def load(model: PreTrainedModel | PeftModel, path: str | os.PathLike[str], adapt
     config = ArtConfig(size=painting.size, family=family.name, inference_mode=True)
     if isinstance(model, PeftModel):
         model.add_adapter(adapter_name, config)
-        model.set_adapter(adapter_name)
+        model.set_adapter(adapter_name, inference_mode=True)
         shown = model
     else:
         shown = get_peft_model(model, config, adapter_name=adapter_name)

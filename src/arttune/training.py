@@ -166,7 +166,7 @@ def _paint(
     )
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
-    start = art_layer(model).art_start["default"].cpu()
+    start = art_layer(model).canvas().start.cpu()
     made = Provenance(
         model=settings.model,
         revision=loaded.revision,
@@ -179,7 +179,7 @@ def _paint(
     )
     model.save_pretrained(str(out))
     (out / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    painting = Painting(art_layer(model).painting("default").pixels, made)
+    painting = Painting(art_layer(model).painting().pixels, made)
     painting.save(out / ART)
     base = model.unload()
     scores, samples = _before_and_after(base, out / ART, score, problems.test, say)

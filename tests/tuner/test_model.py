@@ -114,7 +114,7 @@ def test_only_the_canvas_is_trainable_and_the_tower_runs_once(family_name):
     model = painted(family_name)
     trainable = [name for name, p in model.named_parameters() if p.requires_grad]
     assert len(trainable) == 1
-    assert "art_canvas.default" in trainable[0]
+    assert trainable[0].endswith("art_canvas.default.weight")
     calls = []
     tower = model.get_base_model().model.visual
     tower.register_forward_hook(lambda _, args, __: calls.append(args[0].shape[0]))
@@ -122,14 +122,14 @@ def test_only_the_canvas_is_trainable_and_the_tower_runs_once(family_name):
     side = FAMILIES[family_name].default_side // FAMILIES[family_name].patch
     assert calls == [side * side]
     assert all(p.grad is None for n, p in model.named_parameters() if n != trainable[0])
-    assert art_layer(model).art_canvas["default"].grad.abs().sum() > 0
+    assert art_layer(model).canvas().weight.grad.abs().sum() > 0
 
 
 def test_pixel_gradient_against_finite_differences(family_name, monkeypatch):
     """Central differences in float64, with the rounding taken out (it has no derivative to compare with)."""
     monkeypatch.setattr("arttune.tuner.layer.quantize", lambda master: master)
     model = painted(family_name, torch.float64)
-    canvas = art_layer(model).art_canvas["default"]
+    canvas = art_layer(model).canvas().weight
     canvas.data = canvas.data.double() * 0.8 + 0.1
     made = with_labels(batch(family_name), 6)
 
@@ -162,9 +162,9 @@ def test_the_canvas_is_seen_at_uint8_levels_and_inside_its_limits():
     model = painted("qwen2_5_vl")
     layer = art_layer(model)
     with torch.no_grad():
-        layer.art_canvas["default"].add_(torch.randn(3, 224, 224))
+        layer.canvas().weight.add_(torch.randn(3, 224, 224))
     seen = layer.pixels()
-    master = layer.art_canvas["default"].detach()
+    master = layer.canvas().weight.detach()
     assert float(master.min()) >= 0
     assert float(master.max()) <= 1
     assert torch.equal((seen * 255).round().to(torch.uint8), layer.painting("default").pixels)
@@ -173,10 +173,10 @@ def test_the_canvas_is_seen_at_uint8_levels_and_inside_its_limits():
 
 def test_the_canvas_stays_float32_on_a_bfloat16_model():
     model = painted("qwen2_5_vl", torch.bfloat16)
-    assert art_layer(model).art_canvas["default"].dtype == torch.float32
+    assert art_layer(model).canvas().weight.dtype == torch.float32
     made = with_labels(batch("qwen2_5_vl"), 5)
     model(**made).loss.backward()
-    assert art_layer(model).art_canvas["default"].grad.dtype == torch.float32
+    assert art_layer(model).canvas().weight.grad.dtype == torch.float32
 
 
 def test_disabled_shows_the_start_and_plain_text_reaches_the_base_model():
@@ -185,7 +185,7 @@ def test_disabled_shows_the_start_and_plain_text_reaches_the_base_model():
     plain = zoo.tokenizer()(["Just text."], return_tensors="pt")
     with torch.no_grad():
         start = model(**made).logits
-        art_layer(model).art_canvas["default"].fill_(0.2)
+        art_layer(model).canvas().weight.fill_(0.2)
         moved = model(**made).logits
         with model.disable_adapter():
             shown = model(**made).logits
@@ -209,13 +209,13 @@ def test_two_adapters_in_one_model_each_show_their_own():
         assert torch.equal(model(**made).logits, first)
     layer = art_layer(model)
     assert layer.painting("second").size == (112, 168)
-    assert layer.art_canvas["default"].requires_grad
-    assert not layer.art_canvas["second"].requires_grad
+    assert layer.canvas().weight.requires_grad
+    assert not layer.canvas("second").weight.requires_grad
 
 
 def test_save_and_load_through_peft_and_from_the_picture_alone(tmp_path, family_name):
     model = painted(family_name)
-    canvas = art_layer(model).art_canvas["default"]
+    canvas = art_layer(model).canvas().weight
     with torch.no_grad():
         canvas.mul_(0.7).add_(0.1)
     made = batch(family_name)
@@ -230,8 +230,8 @@ def test_save_and_load_through_peft_and_from_the_picture_alone(tmp_path, family_
         assert torch.equal(alone(**made).logits, expected)
         with through_peft.disable_adapter(), model.disable_adapter():
             assert torch.equal(through_peft(**made).logits, model(**made).logits), "the start is saved, too"
-    assert torch.equal(art_layer(through_peft).art_canvas["default"], canvas), "the float master, not the picture"
-    assert not art_layer(alone).art_canvas["default"].requires_grad
+    assert torch.equal(art_layer(through_peft).canvas().weight, canvas), "the float master, not the picture"
+    assert not art_layer(alone).canvas().weight.requires_grad
 
 
 def test_training_leaves_every_weight_of_the_model_as_it_was(family_name):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+
 import peft.mapping
 import pytest
+import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 
 import zoo
-from arttune import ArtConfig, ArtModel, BadInput
+from arttune import ArtConfig, ArtModel, BadInput, Painting
+from arttune.tuner import art_layer
 from arttune.tuner.registration import register
 
 
@@ -65,3 +69,41 @@ def test_a_picture_cannot_be_merged_but_unloads():
         model.merge_and_unload()
     base = model.unload()
     assert base.state_dict().keys() == zoo.tiny("qwen2_5_vl").state_dict().keys()
+
+
+def test_trls_reference_adapter_is_a_copy_of_the_canvas_and_leaves_it_alone(tmp_path):
+    """The loop is TRL's own (dpo_trainer.py, grpo_trainer.py), which goes by parameter names."""
+    model = get_peft_model(zoo.tiny("qwen2_5_vl"), ArtConfig(start="noise"))
+    layer = art_layer(model)
+    layer.canvas().weight.data.fill_(0.25)
+    model.add_adapter("ref", model.peft_config["default"])
+    for name, param in model.named_parameters():
+        if ".default." in name:
+            model.get_parameter(name.replace(".default.", ".ref.")).data.copy_(param.data)
+    assert torch.equal(layer.canvas("ref").weight, layer.canvas().weight)
+    layer.canvas().weight.data.fill_(0.75)
+    model.save_pretrained(str(tmp_path), selected_adapters=["default"])
+    assert set(Painting.load(tmp_path / "art.png").pixels.unique().tolist()) == {191}
+
+
+def test_one_config_for_two_models_and_a_copied_model_save_their_own_pictures(tmp_path):
+    config = ArtConfig()
+    models = [get_peft_model(zoo.tiny("qwen2_5_vl"), config) for _ in range(2)]
+    models.append(copy.deepcopy(models[0]))
+    for i, model in enumerate(models):
+        art_layer(model).canvas().weight.data.fill_(i / 255)
+    for i, model in enumerate(models):
+        model.save_pretrained(str(tmp_path / str(i)))
+        assert set(Painting.load(tmp_path / str(i) / "art.png").pixels.unique().tolist()) == {i}
+
+
+def test_the_canvas_keeps_its_precision_when_the_model_changes_its_own():
+    model = get_peft_model(zoo.tiny("qwen2_5_vl"), ArtConfig(start="noise"))
+    canvas = art_layer(model).canvas()
+    before = canvas.weight.data.clone()
+    model.to(torch.bfloat16)
+    assert model.get_base_model().lm_head.weight.dtype == torch.bfloat16
+    assert torch.equal(canvas.weight, before)
+    canvas.weight.data = canvas.weight.data.to(torch.bfloat16)
+    assert canvas.pixels().dtype == torch.float32
+    assert canvas.weight.dtype == torch.float32

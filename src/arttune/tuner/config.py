@@ -12,9 +12,7 @@ from peft.config import PeftConfig
 from arttune.families import Family, by_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from arttune.canvas import Painting
+    from arttune.tuner.layer import ArtLayer
 
 PEFT_TYPE = "ART"
 
@@ -86,15 +84,15 @@ class ArtConfig(PeftConfig):
         size = self.canvas_size
         return by_name(str(self.family)).tokens(size)
 
-    def bind(self, painting: Callable[[], Painting]) -> None:
-        """Give the config the canvas it belongs to, so that saving the adapter also saves the picture."""
-        self._painting = painting
+    def bind(self, layer: ArtLayer, adapter_name: str) -> None:
+        """Tie the config to the canvas it describes, so that saving the adapter also saves the picture."""
+        self._layer, self._adapter_name = layer, adapter_name
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Write `adapter_config.json`, and `art.png` beside it if the config belongs to a canvas."""
         before, self.start_saved = self.start_saved, True
         super().save_pretrained(str(save_directory), **kwargs)
         self.start_saved = before
-        painting = getattr(self, "_painting", None)
-        if painting is not None:
-            painting().save(Path(save_directory) / "art.png")
+        layer = getattr(self, "_layer", None)
+        if layer is not None:
+            layer.painting(self._adapter_name).save(Path(save_directory) / "art.png")

@@ -1,16 +1,16 @@
 """`ArtLayer`: the canvases of a model, held where its pixels come in.
 
-It wraps the vision tower's patch embedding and passes every call straight through; what it adds are the trainable
-masters, one a named adapter, and the pictures they started from. The start is what the model sees while the adapter
-is disabled, because the placeholders in the prompt must hold something.
+It wraps the vision tower's patch embedding and passes every call straight through; what it adds is one `Canvas` a
+named adapter. While an adapter is disabled the model sees the picture its canvas started from, because the
+placeholders in the prompt must hold something.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from peft.tuners._buffer_dict import BufferDict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
@@ -19,17 +19,42 @@ from arttune.families import Family, by_name
 from arttune.tuner.config import ArtConfig
 
 
+class Canvas(nn.Module):
+    """One trainable picture: the float32 master `weight` `(3, H, W)` in [0, 1] and its uint8 `start`."""
+
+    start: torch.Tensor
+
+    def __init__(self, start: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(start.float() / 255)
+        self.register_buffer("start", start)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Canvas:
+        """Follow the model to another device, never to another precision (`model.to(bfloat16)`)."""
+        super()._apply(lambda tensor: tensor.to(fn(tensor.new_empty(0)).device), recurse)
+        return self
+
+    def pixels(self) -> torch.Tensor:
+        """What the model sees, float32 at uint8 levels.
+
+        The master is projected into [0, 1] first, so whatever an optimiser did to it, no forward pass sees it outside
+        its limits. A trainer that cast it with its own hands (TRL does, on a quantised base) finds it float32 again.
+        """
+        if self.weight.dtype in (torch.bfloat16, torch.float16):
+            self.weight.data = self.weight.data.float()
+        project_(self.weight.data)
+        return quantize(self.weight)
+
+
 class ArtLayer(nn.Module, BaseTunerLayer):
-    """The patch embedding of a vision tower, with canvases. Parameters: `art_canvas.<adapter>`, float32 `(3, H, W)`."""
+    """The patch embedding of a vision tower, with canvases. Parameters: `art_canvas.<adapter>.weight`."""
 
     adapter_layer_names = ("art_canvas",)
-    other_param_names = ("art_start",)
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: ArtConfig) -> None:
         super().__init__()
         self.base_layer: Any = base_layer
-        self.art_canvas = nn.ParameterDict({})
-        self.art_start = BufferDict({}, persistent=True)
+        self.art_canvas = nn.ModuleDict({})
         self.configs: dict[str, ArtConfig] = {}
         self._active_adapter = [adapter_name]
         self.update_layer(adapter_name, config)
@@ -38,11 +63,9 @@ class ArtLayer(nn.Module, BaseTunerLayer):
         """Add a canvas. Its start is made from `config`, or left grey where the weights will bring it."""
         start = "grey" if config.start_saved else config.start
         pixels = start_pixels(start, config.canvas_size, config.ground, config.seed)
-        device = next(self.base_layer.parameters()).device
-        self.art_start[adapter_name] = pixels.to(device)
-        self.art_canvas[adapter_name] = nn.Parameter((pixels.float() / 255).to(device))
+        self.art_canvas[adapter_name] = Canvas(pixels.to(next(self.base_layer.parameters()).device))
         self.configs[adapter_name] = config
-        config.bind(lambda: self.painting(adapter_name))
+        config.bind(self, adapter_name)
         BaseTunerLayer.set_adapter(self, self._active_adapter, inference_mode=config.inference_mode)
 
     def forward(self, hidden_states: torch.Tensor) -> Any:
@@ -62,19 +85,18 @@ class ArtLayer(nn.Module, BaseTunerLayer):
         """The vision family of the current canvas."""
         return by_name(str(self.configs[self.current].family))
 
+    def canvas(self, adapter_name: str = "default") -> Canvas:
+        """The canvas of an adapter."""
+        found = self.art_canvas[adapter_name]
+        assert isinstance(found, Canvas)
+        return found
+
     def pixels(self) -> torch.Tensor:
-        """What the model sees now, `(3, H, W)` float32 at uint8 levels: the canvas, or its start while disabled.
+        """What the model sees now, `(3, H, W)` float32 at uint8 levels: the canvas, or its start while disabled."""
+        canvas = self.canvas(self.current)
+        return canvas.start.float() / 255 if self.disable_adapters else canvas.pixels()
 
-        The master is projected into [0, 1] first, so whatever an optimiser did to it since, no forward pass and no
-        saved file ever sees it outside its limits.
-        """
-        if self.disable_adapters:
-            return self.art_start[self.current].float() / 255
-        master = self.art_canvas[self.current]
-        project_(master.data)
-        return quantize(master)
-
-    def painting(self, adapter_name: str) -> Painting:
+    def painting(self, adapter_name: str = "default") -> Painting:
         """The canvas as it would be served now."""
         config = self.configs[adapter_name]
         provenance = Provenance(
@@ -83,10 +105,11 @@ class ArtLayer(nn.Module, BaseTunerLayer):
             family=config.family,
             start=config.start,
         )
-        return Painting(to_uint8(self.art_canvas[adapter_name]), provenance)
+        return Painting(to_uint8(self.canvas(adapter_name).weight), provenance)
 
     def show(self, adapter_name: str, painting: Painting) -> None:
         """Put a painting on the canvas of `adapter_name`; it becomes both canvas and start."""
+        canvas = self.canvas(adapter_name)
         with torch.no_grad():
-            self.art_canvas[adapter_name].copy_(painting.pixels.float() / 255)
-            self.art_start[adapter_name].copy_(painting.pixels)
+            canvas.weight.copy_(painting.pixels.float() / 255)
+            canvas.start.copy_(painting.pixels)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import fields
 from typing import Any, ClassVar
 
@@ -56,10 +57,13 @@ class ArtModel(BaseTuner):
         current_key: str,
         parameter_name: str | None = None,
     ) -> None:
+        # A copy of its own: TRL makes its reference adapter from the very config object of the trained one.
+        own = copy(peft_config)
+        self.peft_config[adapter_name] = own
         if isinstance(target, ArtLayer):
-            target.update_layer(adapter_name, peft_config)
+            target.update_layer(adapter_name, own)
             return
-        setattr(parent, target_name, ArtLayer(target, adapter_name, peft_config))
+        setattr(parent, target_name, ArtLayer(target, adapter_name, own))
 
     def _unload_and_optionally_merge(self, merge: bool = True, **_: Any) -> nn.Module:
         if merge:
