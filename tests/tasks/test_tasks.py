@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from arttune.errors import BadInput
 from arttune.tasks import Problem, get_task, hold_out
+from arttune.tasks.gym import gym
 from arttune.tasks.svamp import _spelled
 
 SVAMP = {
@@ -109,6 +111,44 @@ def test_your_own_file_in_all_its_shapes(tmp_path):
     assert len(get_task(str(path), data=path).load("test")) == 5
 
 
+@pytest.mark.parametrize(
+    ("rows", "reply", "correct"),
+    [
+        ([{"prompt": "capital of France?", "answer": "Paris"}], "paris.", True),
+        ([{"prompt": "half?", "answer": "1/2"}], "1/3", False),
+        ([{"prompt": "when?", "answer": "10:30"}], "10:45", False),
+        ([{"prompt": "say red", "completion": "red!"}], "Red!", True),
+        ([{"prompt": "say red", "completion": "red!"}], "blue!", False),
+        ([{"prompt": "1 + 1", "completion": "1 + 1 = 2\nAnswer: 2"}], "so, Answer: 2.0", True),
+        ([{"prompt": "1 + 1", "completion": "1 + 1 = 2\nAnswer: 2"}], "2", False),
+    ],
+)
+def test_own_answers_are_graded_in_the_form_the_file_has(tmp_path, rows, reply, correct):
+    task = get_task(str(lines(tmp_path / "own.jsonl", *rows)))
+    (problem,) = task.load("test")
+    assert task.grade(problem, reply).correct is correct
+
+
+def test_every_reasoning_gym_task_grades_its_own_answers_right(monkeypatch):
+    """All of them: multi-line grids, tasks without a gold answer, and scorers that raise on nonsense."""
+    from reasoning_gym.factory import DATASETS
+
+    monkeypatch.setattr(sys.modules[gym.__module__], "SIZES", {"train": 3, "test": 2})
+    unmade = []
+    for name in sorted(DATASETS):
+        try:
+            task = get_task(f"reasoning_gym:{name}")
+        except BadInput as error:
+            unmade.append(str(error))
+            continue
+        for problem in task.load("train"):
+            assert task.grade(problem, "Answer: 2 and 3 of nothing").formatted, "whatever its scorer makes of that"
+            if problem.completion is not None:
+                assert task.grade(problem, problem.completion).correct, name
+    assert all("settings of its own" in complaint for complaint in unmade)
+    assert len(unmade) <= 2, unmade
+
+
 def test_your_own_reward(tmp_path, monkeypatch):
     (tmp_path / "my_rewards.py").write_text(
         "def long_enough(completions, level, **kwargs):\n"
@@ -125,13 +165,15 @@ def test_your_own_reward(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ('{"prompt": "a", "completion": "b"}\n{"prompt": "a"}\n', "problem 2: neither completion nor answer"),
+        ('{"prompt": "a", "completion": "b"}\n{"prompt": "a"}\n', "line 2: neither completion nor answer"),
         ('{"prompt": "a", "completion": "b"}\n\nnot json\n', "line 3: not JSON"),
         ('["prompt"]\n', "line 1: a list, not a JSON object"),
-        ('{"question": "a"}\n', "problem 1: no field prompt or messages; it has question"),
+        ('{"question": "a"}\n', "line 1: no field prompt or messages; it has question"),
         ('{"prompt": [], "answer": "b"}\n', "prompt must be a list of messages"),
         ('{"messages": [{"role": "user"}], "answer": "b"}\n', "messages must be a list of messages"),
         ('{"messages": [{"role": "assistant", "content": "b"}]}\n', "no user turn"),
+        ('{"prompt": "a", "answer": null}\n', "line 1: neither completion nor answer"),
+        ('\n{"prompt": "a", "completion": 5}\n', "line 2: completion is 5; it must be text"),
         ("", "has no problems in it"),
     ],
 )

@@ -7,6 +7,7 @@ As the authors of ART score it (github.com/jinymusim/ART): the last `Answer:` in
 from __future__ import annotations
 
 import re
+import threading
 from decimal import Decimal, InvalidOperation
 
 from math_verify import parse, verify
@@ -15,23 +16,38 @@ from arttune.tasks.task import Grade, Problem
 
 NUMBER_SUFFIX = "\n\nEnd your response with: Answer: <number>"
 SUFFIX = "\n\nEnd your response with: Answer: <answer>"
-MARKED = re.compile(r"answer:[ \t]*([^\n]*)", re.IGNORECASE)
+MARK = re.compile(r"answer:", re.IGNORECASE)
 NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)")
 
 
-def marked(text: str) -> str | None:
-    """What stands after the last `Answer:`, to the end of its line; None without a marker or with nothing after it."""
-    found = MARKED.findall(text)
-    return found[-1].strip() or None if found else None
+def marked(text: str, whole: bool = False) -> str | None:
+    """What stands after the last `Answer:`, to the end of its line (with `whole`, to the end of the text).
+
+    None without a marker or with nothing after it.
+    """
+    marks = list(MARK.finditer(text))
+    if not marks:
+        return None
+    rest = text[marks[-1].end() :]
+    return (rest if whole else rest.split("\n", 1)[0]).strip() or None
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[$,\s]", "", text)
 
 
 def number(text: str | None) -> Decimal | None:
-    """The number a marked answer begins with, `$`, commas and spaces dropped; None if there is none."""
-    match = NUMBER.match(re.sub(r"[$,\s]", "", text or ""))
+    """The number that an answer begins with, `$`, commas and spaces dropped; None if there is none."""
+    match = NUMBER.match(_bare(text or ""))
     try:
         return Decimal(match.group()) if match else None
     except InvalidOperation:
         return None
+
+
+def is_number(text: str | None) -> bool:
+    """Whether the whole text is a number: `1,300` is one, `1/2`, `10:30` and `2024-05-01` are not."""
+    return NUMBER.fullmatch(_bare(text or "")) is not None
 
 
 def plain(value: float | str) -> str:
@@ -40,27 +56,29 @@ def plain(value: float | str) -> str:
     return str(int(as_float)) if as_float.is_integer() else str(value)
 
 
+def same_number(gold: str, found: str) -> bool:
+    """Whether `found` begins with the gold number."""
+    return number(found) is not None and number(found) == number(gold)
+
+
+def same_text(gold: str, found: str) -> bool:
+    """Whether the two are equal, letter case, outer spaces and a final full stop aside."""
+    return found.strip().rstrip(".").casefold() == gold.strip().rstrip(".").casefold()
+
+
+def same_math(gold: str, found: str) -> bool:
+    """Whether math-verify finds the two equivalent (fractions, LaTeX, units). What takes it too long is wrong."""
+    # math-verify keeps its time limits with signals, which only the main thread can have.
+    limit = 5 if threading.current_thread() is threading.main_thread() else None
+    return verify(parse(gold, parsing_timeout=limit), parse(found, parsing_timeout=limit), timeout_seconds=limit)
+
+
 def grade_number(problem: Problem, text: str) -> Grade:
-    """Right if the marked answer is the gold number."""
-    found = number(marked(text))
-    return Grade(found is not None and found == number(problem.answer), found is not None)
-
-
-def grade_exact(problem: Problem, text: str) -> Grade:
-    """Right if the marked answer is the gold answer, letter case, outer spaces and a final full stop aside."""
+    """The ART authors' grade: right if the marked answer is the gold number."""
     found = marked(text)
-    same = found is not None and found.rstrip(".").casefold() == (problem.answer or "").strip().rstrip(".").casefold()
-    return Grade(same, found is not None)
-
-
-def grade_math(problem: Problem, text: str) -> Grade:
-    """Right if math-verify finds the marked answer equivalent to the gold one (fractions, LaTeX, units)."""
-    found = marked(text)
-    if found is None:
+    if found is None or number(found) is None:
         return Grade(False, False)
-    # No timeouts: math-verify sets them with signals, which only work in the main thread.
-    gold = parse(str(problem.answer), parsing_timeout=None)
-    return Grade(verify(gold, parse(found, parsing_timeout=None), timeout_seconds=None), True)
+    return Grade(same_number(problem.answer or "", found), True)
 
 
-GRADERS = {"number": grade_number, "exact": grade_exact, "math": grade_math}
+GRADERS = {"number": same_number, "exact": same_text, "math": same_math}

@@ -1,9 +1,12 @@
 """A user's own task: a JSONL file, and a grade that is built in or a Python reward function.
 
 Each line has `prompt` (text, or a list of messages) or `messages` (whose last assistant turn is the completion), and
-`completion`, `answer` or both. A line with `answer` alone can be scored but not supervised on. The reward function is
-one that TRL would take: `reward(completions, prompts=..., answer=..., **columns)` returns a number for each
-completion, and 1.0 or more counts as correct.
+`completion`, `answer` or both. A line with `answer` alone can be scored but not supervised on; one with `completion`
+alone is scored against the completion.
+
+What is graded is what follows the last `Answer:` of the reply; where the file itself never uses that marker, the whole
+reply. The reward function is one that TRL would take: `reward(completions, prompts=..., answer=..., **columns)`
+returns a number for each completion, and 1.0 or more counts as correct.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from arttune.errors import BadInput
-from arttune.tasks.answers import GRADERS, number
+from arttune.tasks.answers import GRADERS, is_number, marked
 from arttune.tasks.sources import read_jsonl
 from arttune.tasks.task import Grade, Problem, Task
 
@@ -29,30 +32,36 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
     `grader` is `number`, `exact` or `math`, by default `number` if all answers are numbers and else `exact`; `reward`
     is `module:function` and takes the grader's place. Raises `BadInput` naming the file and line.
     """
-    everything = [_problem(row, f"{path}, problem {i}") for i, row in enumerate(read_jsonl(path), start=1)]
+    everything = [_problem(row, where) for where, row in read_jsonl(path)]
     if grader is not None and grader not in GRADERS:
         raise BadInput(f"unknown grader {grader!r}; there are {', '.join(GRADERS)}")
     function = _reward(reward) if reward else None
     cut = len(everything) - max(1, len(everything) // 5)
-    numeric = all(p.answer is not None and number(p.answer) is not None for p in everything)
-    built_in = GRADERS[grader or ("number" if numeric else "exact")]
+    uses_marker = any(marked(p.completion or p.question) for p in everything)
+    same = GRADERS[grader or ("number" if all(is_number(_gold(p)) for p in everything) else "exact")]
 
     def load(split: str) -> list[Problem]:
         if test is not None:
-            if split == "train":
-                return everything
-            return [_problem(row, f"{test}, problem {i}") for i, row in enumerate(read_jsonl(test), start=1)]
+            return everything if split == "train" else [_problem(row, where) for where, row in read_jsonl(test)]
         return everything[:cut] if split == "train" else everything[cut:]
 
     def grade(problem: Problem, text: str) -> Grade:
-        verdict = built_in(problem, text) if problem.answer is not None else Grade(False, True)
+        found = marked(text) if uses_marker else text.strip()
         if function is None:
-            return verdict
+            return Grade(bool(found) and same(_gold(problem), str(found)), bool(found))
         columns = {name: [value] for name, value in (problem.columns | {"answer": problem.answer}).items()}
         points = function(completions=[text], prompts=[problem.prompt], **columns)
-        return Grade(float(points[0]) >= 1.0, verdict.formatted)
+        return Grade(float(points[0]) >= 1.0, bool(found))
 
     return Task(path.stem, f"your own problems in {path}", load, grade, 256)
+
+
+def _gold(problem: Problem) -> str:
+    """The answer a reply is compared with: the given one, or the completion's."""
+    if problem.answer is not None:
+        return problem.answer
+    completion = problem.completion or ""
+    return marked(completion) or completion
 
 
 def _problem(row: dict[str, Any], where: str) -> Problem:
@@ -72,9 +81,11 @@ def _problem(row: dict[str, Any], where: str) -> Problem:
         raise BadInput(f"{where}: no field prompt or messages; it has {', '.join(row) or 'none'}")
     if not any(turn["role"] == "user" for turn in prompt):
         raise BadInput(f"{where}: no user turn to put the picture in")
-    if completion is None and "answer" not in row:
+    if completion is not None and not isinstance(completion, str):
+        raise BadInput(f"{where}: completion is {completion!r}; it must be text or a list with an assistant message")
+    answer = None if row.get("answer") is None else str(row["answer"])
+    if completion is None and answer is None:
         raise BadInput(f"{where}: neither completion nor answer; one of them is needed")
-    answer = str(row["answer"]) if "answer" in row else None
     known = ("prompt", "messages", "completion", "answer")
     return Problem(prompt, completion, answer, {k: v for k, v in row.items() if k not in known})
 

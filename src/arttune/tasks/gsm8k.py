@@ -21,7 +21,7 @@ def gsm8k(data: Path | None = None) -> Task:
 
     def load(split: str) -> list[Problem]:
         found = rows("gsm8k", ("openai/gsm8k", "main"), split, ("question", "answer"), data)
-        return [_problem(row, f"{data or 'gsm8k'}, problem {i}") for i, row in enumerate(found, start=1)]
+        return [_problem(row, where) for where, row in found]
 
     return Task("gsm8k", "grade-school word problems of several steps, 7,473 to train on", load, grade_number, 512)
 

@@ -14,8 +14,8 @@ from arttune.errors import BadInput
 
 def rows(
     folder: str, hub: tuple[str, str | None], split: str, needed: Iterable[str], data: Path | None = None
-) -> list[dict[str, Any]]:
-    """The rows of one split, in order, each with the `needed` fields.
+) -> list[tuple[str, dict[str, Any]]]:
+    """The rows of one split, in order, each with the `needed` fields and the words for where it stands.
 
     `data` is a file that stands in for this split. Otherwise `$ARTTUNE_DATA/<folder>/<split>.jsonl[.gz]`, and without
     that variable the hub data set `hub` = (id, config). Raises `BadInput` naming file and line.
@@ -34,7 +34,8 @@ def rows(
     from datasets import load_dataset
 
     try:
-        return list(load_dataset(hub[0], hub[1], split=split))
+        fetched = load_dataset(hub[0], hub[1], split=split)
+        return [(f"{hub[0]}, {split} problem {i}", row) for i, row in enumerate(fetched, start=1)]
     except Exception as error:
         raise BadInput(
             f"data set {hub[0]} could not be fetched from the Hugging Face hub ({type(error).__name__}); "
@@ -42,16 +43,20 @@ def rows(
         ) from None
 
 
-def read_jsonl(path: Path, needed: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """The objects of a JSON Lines file, gzip-compressed or not. Raises `BadInput` with file and line number."""
+def read_jsonl(path: Path, needed: Iterable[str] = ()) -> list[tuple[str, dict[str, Any]]]:
+    """The objects of a JSON Lines file, gzip-compressed or not, each with its place ("FILE, line 3").
+
+    Raises `BadInput` with file and line number.
+    """
     needed = tuple(needed)
     opened = gzip.open if path.suffix == ".gz" else open
-    found: list[dict[str, Any]] = []
+    found: list[tuple[str, dict[str, Any]]] = []
     try:
         with opened(path, "rt", encoding="utf-8") as handle:
             for number, line in enumerate(handle, start=1):
                 if line.strip():
-                    found.append(_row(line, f"{path}, line {number}", needed))
+                    where = f"{path}, line {number}"
+                    found.append((where, _row(line, where, needed)))
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
     except (OSError, EOFError, UnicodeDecodeError) as error:

@@ -21,7 +21,7 @@ def svamp(data: Path | None = None) -> Task:
 
     def load(split: str) -> list[Problem]:
         found = rows("svamp", ("ChilleD/SVAMP", None), split, ("Body", "Question", "Answer"), data)
-        return [_problem(row, f"{data or 'svamp'}, problem {i}") for i, row in enumerate(found, start=1)]
+        return [_problem(row, where) for where, row in found]
 
     return Task("svamp", "one-step arithmetic word problems, 700 to train on", load, grade_number, 64)
 
