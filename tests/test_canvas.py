@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from arttune.canvas import Painting, Provenance, project_, quantize, sha256, start_pixels, to_uint8
 from arttune.errors import BadInput
@@ -79,7 +79,7 @@ def test_a_picture_of_another_shape_is_cropped_not_squeezed(tmp_path):
 
 def test_a_painting_survives_its_png_with_its_provenance(tmp_path):
     made = Provenance(model="smol", revision="r1", family="qwen2_5_vl", task="svamp", objective="sft", steps=3, seed=1)
-    made.scores = [{"accuracy": 0.5, "ci95": [0.4, 0.6]}]
+    made.scores = [{"accuracy": 0.5, "ci95": [0.4, 0.6], "n": 96}]
     Painting(noise(), made).save(tmp_path / "art.png")
     found = Painting.load(tmp_path / "art.png")
     assert torch.equal(found.pixels, noise())
@@ -130,6 +130,20 @@ def test_a_file_that_is_no_picture_is_bad_input(tmp_path):
 def test_an_unknown_start_is_bad_input():
     with pytest.raises(BadInput, match="no picture file and no colour"):
         start_pixels("blurple.png", SIZE)
+
+
+def test_an_unknown_ground_is_bad_input():
+    with pytest.raises(BadInput, match="ground 'blurple' is no colour"):
+        start_pixels("grey", SIZE, ground="blurple")
+
+
+@pytest.mark.parametrize(("chunk", "value"), [("size", "5"), ("size", "[1"), ("scores", '[{"accuracy": 1}]')])
+def test_foreign_provenance_is_bad_input(tmp_path, chunk, value):
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt(f"arttune-{chunk}", value)
+    Image.new("RGB", (28, 28)).save(tmp_path / "odd.png", pnginfo=chunks)
+    with pytest.raises(BadInput, match="provenance is not"):
+        Painting.load(tmp_path / "odd.png")
 
 
 def test_a_transparent_picture_is_no_painting(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from peft import get_peft_model
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 import zoo
 from arttune import ArtConfig, cli
@@ -132,11 +132,44 @@ def test_info(run, painting):
     assert json.loads(out)["intact"] is True
 
 
-def test_info_on_pictures_that_are_not_ours_or_were_changed(run, painting, tmp_path):
+def test_info_on_pictures_that_are_not_ours(run, painting, tmp_path):
     Image.new("RGB", (28, 28)).save(tmp_path / "plain.png")
     code, _, err = run("info", tmp_path / "plain.png")
     assert code == 2
     assert "without provenance" in err
+
+
+def test_info_says_when_the_pixels_were_changed(run, painting, tmp_path):
+    picture = Image.open(painting)
+    picture.putpixel((3, 3), (255, 0, 0))
+    chunks = PngImagePlugin.PngInfo()
+    for key, value in picture.text.items():
+        chunks.add_itxt(key, value)
+    picture.save(tmp_path / "edited.png", pnginfo=chunks)
+    code, out, err = run("info", tmp_path / "edited.png")
+    assert code == 2
+    assert "CHANGED" in out
+    assert "not to the sha256 in its provenance" in err
+
+
+def test_eval_takes_its_options_from_a_file_and_flags_win(run, tiny_folder, problems, tmp_path):
+    (tmp_path / "e.yaml").write_text(
+        f"model: {tiny_folder}\ntask: {problems}\ndata: {problems}\nlimit: 3\njson: true\nmax-new-tokens: 4\n"
+    )
+    code, out, _ = run("eval", "--config", tmp_path / "e.yaml", "--limit", 2)
+    assert code == 0
+    assert json.loads(out)["scores"][0]["n"] == 2
+    (tmp_path / "e.yaml").write_text("limits: 3\n")
+    code, _, err = run("eval", "--config", tmp_path / "e.yaml")
+    assert code == 2
+    assert "unknown option limits" in err
+
+
+def test_markup_in_answers_is_shown_as_it_is(run, tiny_folder, tmp_path):
+    (tmp_path / "m.jsonl").write_text(json.dumps({"prompt": "say [/INST]", "answer": "[/INST] [red]"}) + "\n")
+    code, _, err = run("eval", "--model", tiny_folder, "--task", tmp_path / "m.jsonl", "--max-new-tokens", 4)
+    assert code == 0
+    assert "[/INST] [red]" in err
 
 
 def test_models_and_tasks_list_what_there_is(run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from arttune import Painting, training
+from arttune import Painting, cli, training
 from arttune.errors import BadInput
 from arttune.records import read_metrics
 from arttune.settings import Settings
@@ -133,6 +134,55 @@ def test_an_interrupted_run_ends_with_the_same_picture(tiny_folder, problems, tm
     assert (ours["correct"], ours["tokens"]) == (theirs["correct"], theirs["tokens"])
 
 
+def test_a_run_killed_while_it_scored_takes_no_further_step(tiny_folder, problems, tmp_path):
+    """A constant rate: one more step would be seen in the picture."""
+    out = tmp_path / "run"
+    training.train(settings(tiny_folder, problems, schedule="constant", validation=0), out)
+    finished = Painting.load(out / "art.png").pixels
+    for name in ("results.json", "art.png"):
+        (out / name).unlink()
+    training.resume(out, {})
+    assert torch.equal(Painting.load(out / "art.png").pixels, finished)
+    assert [line["step"] for line in read_metrics(out / "metrics.jsonl")] == list(range(1, 13))
+
+
+def test_of_equally_good_checkpoints_the_later_is_kept(tiny_folder, problems, tmp_path, monkeypatch):
+    real = training.evaluate
+
+    def judge(model, **kwargs):
+        score, samples = real(model, **kwargs)
+        score.accuracy = 0.0
+        return score, samples
+
+    monkeypatch.setattr(training, "evaluate", judge)
+    out = tmp_path / "run"
+    training.train(settings(tiny_folder, problems), out)
+    last = Painting.load(out / "checkpoints" / "checkpoint-12" / "art.png").pixels
+    assert torch.equal(Painting.load(out / "art.png").pixels, last)
+
+
+def test_the_next_command_scores_the_same_problems(tiny_folder, problems, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "a run"
+    test = tmp_path / "test.jsonl"
+    test.write_text("".join(problems.read_text().splitlines(keepends=True)[:7]))
+    training.train(settings(tiny_folder, problems, steps=2, validation=0, test_data=str(test), test_limit=5), out)
+    expected = json.loads((out / "results.json").read_text())["scores"][1]
+    monkeypatch.setattr(sys, "argv", [*shlex.split(training.next_command(out)), "--json"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    found = json.loads(capsys.readouterr().out)["scores"][0]
+    for name in ("task", "split", "n", "correct", "tokens", "adapter", "model"):
+        assert found[name] == expected[name], name
+
+
+def test_a_failed_set_up_leaves_nothing_behind(tiny_folder, problems, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "Recorder", lambda metrics: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        training.train(settings(tiny_folder, problems), tmp_path / "run")
+    assert not [p for p in tmp_path.iterdir() if "run" in p.name]
+
+
 def test_a_kill_while_a_checkpoint_is_written_goes_back_to_the_one_before(tiny_folder, problems, tmp_path):
     out = tmp_path / "run"
     training.train(settings(tiny_folder, problems), out)
@@ -155,7 +205,7 @@ def test_bad_input_leaves_nothing_behind(tiny_folder, problems, tmp_path):
         ({"objective": "hope"}, "unknown objective 'hope'; there are sft"),
         ({"start": "nothing.png"}, "no picture file and no colour"),
         ({"start": str(tmp_path / "no.png")}, "is not a picture"),
-        ({"task": str(tmp_path / "no.jsonl")}, "problem 1: no completion"),
+        ({"task": str(tmp_path / "no.jsonl")}, "training problem 1 has no completion"),
         ({"test_data": str(tmp_path / "none.jsonl")}, "no such file"),
     ):
         with pytest.raises(BadInput, match=complaint):

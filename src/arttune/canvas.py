@@ -55,6 +55,10 @@ def start_pixels(start: str, size: tuple[int, int], ground: str = "#808080", see
     `ground`. Raises `BadInput` if it is none of these.
     """
     height, width = size
+    try:
+        ImageColor.getrgb(ground)
+    except ValueError:
+        raise BadInput(f"ground {ground!r} is no colour; write it as '#808080' or by name") from None
     if start == "noise":
         generator = torch.Generator().manual_seed(seed)
         return torch.randint(0, 256, (3, height, width), generator=generator).to(torch.uint8)
@@ -177,6 +181,11 @@ class Painting:
         if not values:
             return cls(_pixels(picture))
         provenance = Provenance(**{k: v for k, v in values.items() if k in known})
-        if provenance.size is not None:
-            provenance.size = (int(provenance.size[0]), int(provenance.size[1]))
+        try:
+            if provenance.size is not None:
+                provenance.size = (int(provenance.size[0]), int(provenance.size[1]))
+            for score in provenance.scores:
+                float(score["accuracy"]) + float(score["ci95"][0]) + float(score["ci95"][1]) + int(score["n"])
+        except (TypeError, ValueError, KeyError, IndexError):
+            raise BadInput(f"{path}: its provenance is not as arttune writes it; strip its text chunks") from None
         return cls(_pixels(picture), provenance)

@@ -14,12 +14,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
+import datasets
+import transformers
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from arttune.errors import BadInput
-from arttune.settings import Settings
+from arttune.settings import Settings, read_yaml
 
 app = typer.Typer(
     help="Fine-tune a frozen multimodal LLM by painting one image.",
@@ -51,6 +54,20 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def _defaults_from(context: typer.Context, path: Path | None) -> Path | None:
+    """Take a command's defaults from a YAML file, so that flags given on the command line win."""
+    if path is not None and not context.resilient_parsing:
+        values = read_yaml(path)
+        names = {option.lstrip("-"): p.name for p in context.command.params for option in p.opts}
+        unknown = sorted(set(values) - set(names) - {str(n) for n in names.values()})
+        if unknown:
+            raise BadInput(
+                f"{path}: unknown option {', '.join(unknown)}; `arttune {context.info_name} --help` lists them"
+            )
+        context.default_map = {names.get(name, name): value for name, value in values.items()}
+    return path
+
+
 @app.command()
 @_with_settings
 def train(
@@ -80,8 +97,8 @@ def train(
             _say(f"interrupted; go on with: arttune train --resume --out {out_folder}")
         raise typer.Exit(1) from None
     out.print(score_table(scores))
-    out.print(f"The painting: {out_folder / training.ART}", soft_wrap=True)
-    out.print(f"Next: {training.next_command(out_folder)}", soft_wrap=True, highlight=False)
+    for line in (f"The painting: {out_folder / training.ART}", f"Next: {training.next_command(out_folder)}"):
+        out.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command("eval")
@@ -100,6 +117,10 @@ def evaluate(
     dtype: Annotated[str, typer.Option(help="bfloat16 or float32.")] = "bfloat16",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: torch's own choice.")] = None,
     seed: Annotated[int, typer.Option(help="Recorded with the score; decoding is greedy.")] = 0,
+    config: Annotated[
+        Path | None,
+        typer.Option(is_eager=True, callback=_defaults_from, help="YAML file with any of these options; flags win."),
+    ] = None,
     samples: Annotated[int, typer.Option(min=0, help="Show so many right and so many wrong answers.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print the score as JSON.")] = False,
 ) -> None:
@@ -134,7 +155,7 @@ def evaluate(
     for right in (True, False):
         for sample in [s for s in graded if s.correct is right][:samples]:
             mark = "[green]right[/]" if right else "[red]wrong[/]"
-            err.print(f"\n{mark}  expected {sample.answer}", highlight=False)
+            err.print(f"\n{mark}  expected {escape(str(sample.answer))}", highlight=False)
             err.print(sample.question, style="dim", markup=False, highlight=False)
             err.print(sample.completion or "(nothing)", markup=False, highlight=False)
 
@@ -163,10 +184,11 @@ def info(
             if name == "scores":
                 for score in value:
                     low, high = score["ci95"]
-                    shown = f"{score['accuracy']:.1%} [{low:.1%}, {high:.1%}] of {score['n']} ({score['split']})"
-                    table.add_row(f"score, {score['adapter']}", shown)
+                    shown = f"{score['accuracy']:.1%} [{low:.1%}, {high:.1%}] of {score['n']} ({score.get('split')})"
+                    table.add_row(escape(f"score, {score.get('adapter')}"), escape(shown))
             elif value is not None:
-                table.add_row(name, "x".join(map(str, value)) if isinstance(value, tuple) else str(value))
+                shown = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+                table.add_row(name, escape(shown))
         table.add_row("pixels", "as painted" if found.intact() else "CHANGED since they were painted")
         out.print(table)
     if not found.intact():
@@ -204,8 +226,8 @@ def tasks() -> None:
 
 def main() -> None:
     """Entry point: turns exceptions into one line and an exit code."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    transformers.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
     try:
         app()
     except BadInput as error:

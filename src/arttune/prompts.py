@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 from transformers import PreTrainedTokenizerBase
 
 from arttune.errors import BadInput
@@ -66,6 +66,8 @@ def prepare(
     """
     check_tokenizer(tokenizer)
     tokens = config.tokens
+    if isinstance(dataset, (DatasetDict, IterableDatasetDict)):
+        raise BadInput(f"pass one split of the data set; it has {', '.join(dataset)}")
     columns = dataset.column_names or list(next(iter(dataset)))
     targets = (
         ["prompt"] if "prompt" in columns else [c for c in ("messages", "text", "chosen", "rejected") if c in columns]

@@ -16,6 +16,11 @@ class Metrics:
         self.path = path
         self.lines: list[dict[str, Any]] = read_metrics(path)
 
+    def clear(self) -> None:
+        """Start the file anew."""
+        self.path.write_text("")
+        self.lines = []
+
     def add(self, step: int, values: dict[str, Any]) -> None:
         """Record `values` at `step`. A later record of the same step joins its line; steps after it are dropped."""
         kept = [line for line in self.lines if line["step"] <= step]

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from transformers.integrations import get_available_reporting_integrations
+from transformers.trainer_utils import SchedulerType
 
 from arttune.errors import BadInput
 
@@ -60,6 +62,14 @@ class Settings:
                 raise BadInput(f"{name} is {getattr(self, name)}; it cannot be negative")
         if self.learning_rate <= 0:
             raise BadInput(f"learning_rate is {self.learning_rate}; it must be above 0")
+        if not 0 <= self.seed < 2**32:
+            raise BadInput(f"seed is {self.seed}; it must be between 0 and 4294967295")
+        if self.schedule not in (known := [s.value for s in SchedulerType]):
+            raise BadInput(f"schedule is {self.schedule!r}; transformers knows {', '.join(known)}")
+        trackers = get_available_reporting_integrations()
+        if self.report_to not in ("none", "all", *trackers):
+            there = ", ".join(trackers) or "none"
+            raise BadInput(f"report_to is {self.report_to!r}, but the trackers installed here are: {there}")
         if self.dtype not in ("bfloat16", "float32"):
             raise BadInput(f"dtype is {self.dtype!r}; use bfloat16 or float32")
 

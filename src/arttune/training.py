@@ -7,6 +7,8 @@ its last checkpoint and ends with the same painting.
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +18,7 @@ from typing import Any
 import torch
 from peft import PeftModel, get_peft_model
 from tqdm.auto import tqdm
-from transformers import PrinterCallback, ProgressCallback
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerState
 
 from arttune.canvas import Painting, Provenance, start_pixels
 from arttune.errors import BadInput
@@ -26,7 +28,7 @@ from arttune.models import Loaded, load_model
 from arttune.objectives import OBJECTIVES, Studio
 from arttune.records import Bar, Metrics, Recorder, last_checkpoint
 from arttune.report import learning_curve, start_and_end
-from arttune.settings import Settings, read_yaml
+from arttune.settings import Settings
 from arttune.tasks import Problem, Task, get_task, hold_out
 from arttune.tuner import ArtConfig, art_layer
 
@@ -52,15 +54,24 @@ class Problems:
 def train(settings: Settings, out: Path, say: Callable[[str], None] = lambda line: None) -> list[Score]:
     """Paint. Writes the run folder `out`, which must not exist, and returns the untrained and the trained score.
 
-    `say` is called with a line of progress now and then. Raises `BadInput` before anything is written.
+    `say` is called with a line of progress now and then. Raises `BadInput` for anything wrong with the input, and then
+    leaves nothing behind.
     """
     if out.exists():
         raise BadInput(f"{out} exists; choose another folder, or go on with it: arttune train --resume --out {out}")
     problems, loaded = _open(settings)
-    _canvas_config(settings, loaded)
-    out.mkdir(parents=True)
-    settings.write(out / CONFIG)
-    return _paint(settings, out, problems, loaded, None, say)
+    config = _canvas_config(settings, loaded)
+    scratch = out.with_name(f".{out.name}.new")  # renamed once it holds what resuming needs
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    settings.write(scratch / CONFIG)
+    scratch.rename(out)
+    try:
+        easel = _set_up(settings, config, out, problems, loaded)
+    except BaseException:
+        shutil.rmtree(out)
+        raise
+    return _paint(easel, None, say)
 
 
 def resume(out: Path, flags: dict[str, Any], say: Callable[[str], None] = lambda line: None) -> list[Score]:
@@ -79,7 +90,8 @@ def resume(out: Path, flags: dict[str, Any], say: Callable[[str], None] = lambda
     if (out / RESULTS).is_file():
         raise BadInput(f"{out} is finished; its scores are in {out / RESULTS}")
     problems, loaded = _open(settings)
-    return _paint(settings, out, problems, loaded, last_checkpoint(out), say)
+    easel = _set_up(settings, _canvas_config(settings, loaded), out, problems, loaded)
+    return _paint(easel, last_checkpoint(out), say)
 
 
 def _open(settings: Settings) -> tuple[Problems, Loaded]:
@@ -98,10 +110,12 @@ def _open(settings: Settings) -> tuple[Problems, Loaded]:
     if settings.test_limit:
         test = test[: settings.test_limit]
     train_set, validation = hold_out(everything, settings.validation, settings.seed)
+    if not train_set or not test:
+        raise BadInput(f"{settings.task} has {len(train_set)} training and {len(test)} test problems; both need some")
     if settings.objective == "sft":
         for i, problem in enumerate(everything, start=1):
             if problem.completion is None:
-                raise BadInput(f"{settings.task}, problem {i}: no completion; sft needs one for every training problem")
+                raise BadInput(f"{settings.task}: training problem {i} has no completion; sft needs one for each")
     if settings.threads:
         torch.set_num_threads(settings.threads)
     return Problems(task, train_set, validation, test), load_model(settings.model, getattr(torch, settings.dtype))
@@ -121,20 +135,23 @@ def _canvas_config(settings: Settings, loaded: Loaded) -> ArtConfig:
     return config
 
 
-def _paint(
-    settings: Settings,
-    out: Path,
-    problems: Problems,
-    loaded: Loaded,
-    checkpoint: Path | None,
-    say: Callable[[str], None],
-) -> list[Score]:
-    model = get_peft_model(loaded.model, _canvas_config(settings, loaded))
-    config = art_layer(model).configs["default"]
+@dataclass
+class Easel:
+    """A run that is ready to paint."""
+
+    settings: Settings
+    out: Path
+    problems: Problems
+    loaded: Loaded
+    model: PeftModel
+    trainer: Trainer
+    metrics: Metrics
+    score: Callable[..., tuple[Score, list[Sample]]]
+
+
+def _set_up(settings: Settings, config: ArtConfig, out: Path, problems: Problems, loaded: Loaded) -> Easel:
+    model = get_peft_model(loaded.model, config)
     metrics = Metrics(out / METRICS)
-    if checkpoint is None:
-        metrics.path.write_text("")
-        metrics.lines.clear()
     score = partial(
         evaluate,
         tokenizer=loaded.tokenizer,
@@ -145,57 +162,69 @@ def _paint(
     )
 
     def judge() -> Score:
-        return score(
-            model,
-            problems=problems.validation,
-            split="validation",
-            adapter="art",
-            picture_tokens=config.tokens,
-        )[0]
+        held = problems.validation
+        return score(model, problems=held, split="validation", adapter="art", picture_tokens=config.tokens)[0]
 
     studio = Studio(settings, loaded, model, problems.train, problems.validation, judge, out, [Recorder(metrics)])
     trainer = OBJECTIVES[settings.objective](studio)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Bar())
-    height, width = config.canvas_size
+    return Easel(settings, out, problems, loaded, model, trainer, metrics, score)
+
+
+def _paint(easel: Easel, checkpoint: Path | None, say: Callable[[str], None]) -> list[Score]:
+    settings, out, layer = easel.settings, easel.out, art_layer(easel.model)
+    height, width = layer.configs["default"].canvas_size
     say(
-        f"painting {height}x{width} pixels ({config.tokens} tokens) for {settings.task}: "
-        f"{len(problems.train)} problems, {settings.steps} steps of {settings.batch_size * settings.accumulate}"
+        f"painting {height}x{width} pixels ({layer.configs['default'].tokens} tokens) for {settings.task}: "
+        f"{len(easel.problems.train)} problems, {settings.steps} steps of {settings.batch_size * settings.accumulate}"
         + (f", going on from {checkpoint.name}" if checkpoint else "")
     )
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-
-    start = art_layer(model).canvas().start.cpu()
+    steps = _run(easel, checkpoint)
     made = Provenance(
         model=settings.model,
-        revision=loaded.revision,
-        family=loaded.family.name,
+        revision=easel.loaded.revision,
+        family=easel.loaded.family.name,
         start=settings.start,
-        task=problems.task.name,
+        task=easel.problems.task.name,
         objective=settings.objective,
-        steps=settings.steps,
+        steps=steps,
         seed=settings.seed,
     )
-    model.save_pretrained(str(out))
+    start = layer.canvas().start.cpu()
+    easel.model.save_pretrained(str(out))
     (out / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    painting = Painting(art_layer(model).painting().pixels, made)
+    painting = Painting(layer.painting().pixels, made)
     painting.save(out / ART)
-    base = model.unload()
-    scores, samples = _before_and_after(base, out / ART, score, problems.test, say)
+    scores, samples = _before_and_after(easel.model.unload(), out / ART, easel.score, easel.problems.test, say)
     painting.provenance = replace(made, scores=[s.as_dict() for s in scores])
     painting.save(out / ART)
     _write_samples(out / SAMPLES, samples)
-    learning_curve(
-        metrics.lines,
-        out / "learning_curve.png",
-        f"{problems.task.name} · {settings.model} · {settings.objective}",
-    )
+    title = f"{made.task} · {settings.model} · {settings.objective}"
+    learning_curve(easel.metrics.lines, out / "learning_curve.png", title)
     start_and_end(start, painting.pixels, out / "start_and_end.png")
     scratch = out / f".{RESULTS}"
     scratch.write_text(json.dumps({"scores": [s.as_dict() for s in scores]}, indent=2) + "\n")
     scratch.replace(out / RESULTS)
     return scores
+
+
+def _run(easel: Easel, checkpoint: Path | None) -> int:
+    """Train to the end; the canvas then holds the best validated picture. Returns the step it is from."""
+    if checkpoint is None:
+        easel.metrics.clear()
+        easel.trainer.train()
+        state = easel.trainer.state
+    else:
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        if state.global_step < easel.settings.steps:
+            easel.trainer.train(resume_from_checkpoint=str(checkpoint))
+            state = easel.trainer.state
+        else:  # stopped between the last step and the scores: one more step would change the picture
+            best = checkpoint.parent / Path(state.best_model_checkpoint or checkpoint).name
+            easel.model.load_adapter(str(best), "default", is_trainable=True)
+    return int(state.best_global_step or state.global_step)
 
 
 def _before_and_after(
@@ -246,6 +275,17 @@ def _write_samples(path: Path, samples: list[list[Sample]]) -> None:
 
 
 def next_command(out: Path) -> str:
-    """What a user would type next: the painting scored on its own."""
-    values = read_yaml(out / CONFIG)
-    return f"arttune eval --model {values['model']} --task {values['task']} --adapter {out / ART}"
+    """What a user would type next: the painting scored on its own, on the very problems of the run's table."""
+    settings = Settings.read(out / CONFIG, {})
+    words = ["arttune", "eval", "--model", settings.model, "--task", settings.task, "--adapter", str(out)]
+    options = {
+        "--data": settings.test_data,
+        "--grader": settings.grader,
+        "--reward": settings.reward,
+        "--limit": settings.test_limit or None,
+        "--max-new-tokens": settings.max_new_tokens,
+        "--dtype": None if settings.dtype == Settings.dtype else settings.dtype,
+    }
+    for name, value in options.items():
+        words += [name, str(value)] if value is not None else []
+    return shlex.join(words)

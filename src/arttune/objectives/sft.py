@@ -9,14 +9,13 @@ from datasets import Dataset
 from transformers import Trainer
 from trl import SFTConfig, SFTTrainer
 
-from arttune.errors import BadInput
 from arttune.objectives.studio import Studio, judged
 from arttune.prompts import prepare
 from arttune.tasks import Problem
 
 
 def sft(studio: Studio) -> Trainer:
-    """The trainer of a supervised run. Raises `BadInput` if a training problem has no completion."""
+    """The trainer of a supervised run; every training problem has its completion."""
     dataset = prepare(rows(studio.train), studio.loaded.tokenizer, studio.config)
     held = rows(studio.validation) if studio.validation else None
     return judged(SFTTrainer, studio)(
@@ -31,9 +30,6 @@ def sft(studio: Studio) -> Trainer:
 
 def rows(problems: list[Problem]) -> Dataset:
     """Problems as TRL's conversational prompt-completion data set."""
-    for i, problem in enumerate(problems, start=1):
-        if problem.completion is None:
-            raise BadInput(f"training problem {i} has no completion; sft needs one for every problem")
     turns = [{"role": "assistant", "content": p.completion} for p in problems]
     return Dataset.from_list(
         [{"prompt": p.prompt, "completion": [turn]} for p, turn in zip(problems, turns, strict=True)]

@@ -61,7 +61,8 @@ class Studio:
             "save_steps": s.eval_every,
             "save_total_limit": 2,
             "load_best_model_at_end": judged,
-            "metric_for_best_model": "eval_accuracy" if judged else None,
+            "metric_for_best_model": "eval_rank" if judged else None,
+            "greater_is_better": True if judged else None,
             "report_to": s.report_to,
         }
 
@@ -82,6 +83,9 @@ def judged(trainer: type[Trainer], studio: Studio) -> type[Trainer]:
             }
             self.log(metrics)
             self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-            return metrics
+            # Of equally good paintings the later one is kept: it has learned longer.
+            return metrics | {
+                f"{metric_key_prefix}_rank": score.accuracy + 1e-6 * self.state.global_step / studio.settings.steps
+            }
 
     return Judged

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from arttune.evaluate import Score
 
-NAMES = {"none": "text only", "art": "with painting", "start": "untrained picture"}
+NAMES = {"none": "text only", "art": "with painting"}
 
 
 def score_table(scores: Sequence[Score]) -> Table:
     """Scores under one another, with their intervals."""
     first = scores[0]
     table = Table(
-        title=f"{first.task} · {first.split} · {first.model} · {first.n} problems, strict",
+        title=escape(f"{first.task} · {first.split} · {first.model} · {first.n} problems, strict"),
         title_justify="left",
     )
     table.add_column("", no_wrap=True)
