@@ -1,4 +1,4 @@
-"""A TRL fine-tuning script, LoRA or ART; the three lines that differ are the ones that mention ART.
+"""A TRL fine-tuning script, LoRA or ART; the three lines that differ in kind say what they were.
 
     python examples/trl_lora_to_art.py MODEL PROBLEMS.jsonl OUT
 
@@ -14,10 +14,18 @@ from trl import SFTConfig, SFTTrainer
 from arttune import ArtConfig, prepare  # was: from peft import LoraConfig
 
 
+def as_messages(row: dict) -> dict:
+    """Messages go through the chat template, which is where a server will show the picture, too."""
+    return {
+        "prompt": [{"role": "user", "content": row["prompt"]}],
+        "completion": [{"role": "assistant", "content": row["completion"]}],
+    }
+
+
 def main(source: str, problems: str, out: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(source)
     model = AutoModelForImageTextToText.from_pretrained(source)
-    dataset = load_dataset("json", data_files=problems, split="train")
+    dataset = load_dataset("json", data_files=problems, split="train").map(as_messages)
     config = ArtConfig(family=model.config.model_type)  # was: LoraConfig(r=16, target_modules="all-linear")
     dataset = prepare(dataset, tokenizer, config)  # new: the picture's place in the prompt
     trainer = SFTTrainer(
@@ -26,7 +34,7 @@ def main(source: str, problems: str, out: str) -> None:
             output_dir=out,
             max_steps=20,
             per_device_train_batch_size=8,
-            learning_rate=0.02,  # a canvas moves in pixels: two levels of a hundred a step
+            learning_rate=0.02,  # of the pixel range [0, 1]: five levels of 255 a step
             max_length=None,  # a truncated picture is no picture
             gradient_checkpointing=False,  # lets the batch share its prefix
             bf16=False,

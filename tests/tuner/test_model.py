@@ -141,10 +141,19 @@ def test_pixel_gradient_against_finite_differences(family_name, monkeypatch):
     loss().backward()
     generator = torch.Generator().manual_seed(0)
     step = 1e-5
-    for trial in range(3):
-        # Along the gradient, whole and over a random half of the pixels: the slope of an arbitrary direction drowns in
-        # the float32 noise of the models' own norms.
-        chosen = torch.rand(canvas.shape, generator=generator) < (0.5 if trial else 1.0)
+    unit = FAMILIES[family_name].unit
+    windows = canvas.grad.unfold(1, unit, unit).unfold(2, unit, unit).square().sum(dim=(0, 3, 4))
+    strongest = divmod(int(windows.argmax()), windows.shape[1])
+    weakest = divmod(int(windows.argmin()), windows.shape[1])
+    assert windows.min() > 0, "every merge window matters to the loss"
+    for trial in range(4):
+        # Along the gradient: whole, over a random half of the pixels, and in one merge window alone. An arbitrary
+        # direction's slope would drown in the float32 noise of the models' own norms.
+        chosen = torch.rand(canvas.shape, generator=generator) < (0.5 if trial == 1 else 1.0)
+        if trial > 1:
+            row, column = (strongest, weakest)[trial - 2]
+            chosen = torch.zeros(canvas.shape, dtype=torch.bool)
+            chosen[:, row * unit : (row + 1) * unit, column * unit : (column + 1) * unit] = True
         direction = canvas.grad * chosen
         direction /= direction.abs().max()
         with torch.no_grad():
@@ -155,7 +164,8 @@ def test_pixel_gradient_against_finite_differences(family_name, monkeypatch):
                 canvas.sub_(direction, alpha=sign * step)
         measured = float(losses[0] - losses[1]) / (2 * step)
         expected = float((canvas.grad * direction).sum())
-        assert measured == pytest.approx(expected, rel=1e-3), trial
+        # The weakest window alone moves the loss so little that float32 noise shows.
+        assert measured == pytest.approx(expected, rel=5e-2 if trial == 3 else 1e-3), trial
 
 
 def test_the_canvas_is_seen_at_uint8_levels_and_inside_its_limits():

@@ -1,0 +1,70 @@
+"""`sft` through TRL: the loss falls on the completion alone, and a step runs the shared prefix once."""
+
+from __future__ import annotations
+
+import torch
+from peft import get_peft_model
+
+import zoo
+from arttune import ArtConfig
+from arttune.families import QWEN2_5_VL
+from arttune.models import Loaded
+from arttune.objectives import Studio
+from arttune.objectives.sft import sft
+from arttune.settings import Settings
+from arttune.tasks import Problem
+from arttune.tuner import art_layer
+from test_prefix import count_backbone_tokens
+
+WORDS = ("red", "green", "blue", "ultramarine")
+PROBLEMS = [Problem([{"role": "user", "content": f"say {w}"}], f"Answer: {w}") for w in WORDS]
+
+
+def studio(tmp_path, **changes) -> Studio:
+    tokenizer = zoo.tokenizer()
+    base = zoo.tiny("qwen2_5_vl")
+    loaded = Loaded("tiny", None, base, tokenizer, QWEN2_5_VL)
+    settings = Settings(
+        **({"steps": 2, "batch_size": 4, "warmup": 0, "validation": 0, "schedule": "constant"} | changes)
+    )
+    model = get_peft_model(base, ArtConfig(start="noise"))
+    return Studio(settings, loaded, model, PROBLEMS, [], lambda: None, tmp_path, [])
+
+
+def test_labels_are_the_completion_and_its_end(tmp_path):
+    batch = next(iter(sft(studio(tmp_path)).get_train_dataloader()))
+    told = set()
+    for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
+        kept = labels != -100
+        assert torch.equal(labels[kept], ids[kept])
+        told.add(zoo.tokenizer().decode(labels[kept]))
+    assert told == {f"Answer: {w}<|im_end|>\n" for w in WORDS}
+
+
+def test_a_step_shares_its_prefix_and_moves_the_canvas(tmp_path):
+    made = studio(tmp_path)
+    before = art_layer(made.model).painting().pixels.float()
+    runs = count_backbone_tokens(made.model)
+    sft(made).train()
+    assert len(runs) == 4, "two steps of one prefix and one suffix each"
+    assert runs[0] < 100, "the prefix is one row"
+    moved = (art_layer(made.model).painting().pixels.float() - before).abs()
+    assert moved.mean() > 5, "two steps of 0.02 are ten levels"
+
+
+def test_accumulation_is_one_larger_batch(tmp_path):
+    """The gradient of two half batches is the gradient of the whole.
+
+    The completions have one length: for this family transformers averages the batches' means, not their tokens.
+    """
+    problems = [
+        Problem([{"role": "user", "content": f"say {w}"}], f"Answer: {w}") for w in ("red", "sky", "oak", "ink")
+    ]
+    pictures = []
+    for shape in ({"batch_size": 4}, {"batch_size": 2, "accumulate": 2}):
+        made = studio(tmp_path / str(len(pictures)), steps=1, learning_rate=0.3, **shape)
+        made.train = problems
+        sft(made).train()
+        pictures.append(art_layer(made.model).painting().pixels.int())
+    same = (pictures[0] - pictures[1]).abs() <= 1
+    assert same.float().mean() > 0.999, "Adam's first step is the gradient's sign, so only a zero may flip"
