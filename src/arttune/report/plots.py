@@ -58,10 +58,11 @@ def learning_curve(lines: list[dict[str, Any]], path: Path, title: str) -> None:
 
 
 def start_and_end(start: torch.Tensor, end: torch.Tensor, path: Path) -> None:
-    """The canvas before and after, and the change between them, stretched to the full range. uint8 `(3, H, W)`."""
+    """The canvas before and after, and the change between them, stretched. uint8 `(3, H, W)`."""
     change = end.float() - start.float()
-    reach = max(float(change.abs().max()), 1.0)
-    shown = (change / (2 * reach) + 0.5).permute(1, 2, 0).numpy()
+    # Stretched to the 98th percentile: a few extreme pixels would otherwise leave the rest grey.
+    reach = max(float(np.quantile(change.abs().numpy(), 0.98)), 1.0)
+    shown = (change / (2 * reach) + 0.5).clamp(0, 1).permute(1, 2, 0).numpy()
     mean = float(change.abs().mean())
     figure, axes = plt.subplots(1, 3, figsize=(9, 3.5))
     panels = (

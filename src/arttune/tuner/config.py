@@ -12,7 +12,9 @@ from peft.config import PeftConfig
 from arttune.families import Family, by_name
 
 if TYPE_CHECKING:
-    from arttune.tuner.layer import ArtLayer
+    from collections.abc import Callable
+
+    from arttune.canvas import Painting
 
 PEFT_TYPE = "ART"
 
@@ -84,15 +86,15 @@ class ArtConfig(PeftConfig):
         size = self.canvas_size
         return by_name(str(self.family)).tokens(size)
 
-    def bind(self, layer: ArtLayer, adapter_name: str) -> None:
-        """Tie the config to the canvas it describes, so that saving the adapter also saves the picture."""
-        self._layer, self._adapter_name = layer, adapter_name
+    def bind(self, painting: Callable[[str], Painting], adapter_name: str) -> None:
+        """Tie the config to the canvas it describes (a method of its layer), so that saving also saves the picture."""
+        self._painting, self._adapter_name = painting, adapter_name
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Write `adapter_config.json`, and `art.png` beside it if the config belongs to a canvas."""
         before, self.start_saved = self.start_saved, True
         super().save_pretrained(str(save_directory), **kwargs)
         self.start_saved = before
-        layer = getattr(self, "_layer", None)
-        if layer is not None:
-            layer.painting(self._adapter_name).save(Path(save_directory) / "art.png")
+        painting = getattr(self, "_painting", None)
+        if painting is not None:
+            painting(self._adapter_name).save(Path(save_directory) / "art.png")

@@ -65,7 +65,7 @@ class ArtLayer(nn.Module, BaseTunerLayer):
         pixels = start_pixels(start, config.canvas_size, config.ground, config.seed)
         self.art_canvas[adapter_name] = Canvas(pixels.to(next(self.base_layer.parameters()).device))
         self.configs[adapter_name] = config
-        config.bind(self, adapter_name)
+        config.bind(self.painting, adapter_name)
         BaseTunerLayer.set_adapter(self, self._active_adapter, inference_mode=config.inference_mode)
 
     def forward(self, hidden_states: torch.Tensor) -> Any:
