@@ -46,6 +46,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     for item in fields(Settings):
         default = "" if item.default is None else f" Default: {item.default}."
         option = typer.Option(help=item.metadata["help"] + default, show_default=False)
+        # Built at run time, so the type checker cannot follow this, nor the signature set below.
         kind = Annotated.__class_getitem__((hints[item.name] | None, option))  # type: ignore[attr-defined]
         added.append(inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
     signature = inspect.Signature([*own, *added])

@@ -79,13 +79,12 @@ def open_request(request: Request) -> Ready:
     task = get_task(request.task, request.data, request.grader, request.reward)
     problems = task.load(request.split)[: request.limit]
     art = None if request.adapter == "none" else _painting_file(request.adapter)
-    if art is not None:
-        Painting.load(art)  # an unreadable picture is found before a model is loaded
+    # Read before the model is loaded, so that an unreadable picture is found at once.
+    made = None if art is None else Painting.load(art).provenance
     loaded = load_model(request.model, getattr(torch, request.dtype))
     if art is None:
         return Ready(request, task, problems, loaded, loaded.model, 0)
     model = load(loaded.model, art)
-    made = Painting.load(art).provenance
     warnings = []
     if made is not None and made.model not in (None, request.model):
         warnings.append(f"{art} was painted for {made.model}, not for {request.model}; it may do nothing here")

@@ -106,7 +106,8 @@ def _open(settings: Settings) -> tuple[Problems, Loaded]:
         raise BadInput("data is for built-in tasks; your own training file is the task itself")
     task = find(data=test_data if own else data)
     everything = task.load("train")
-    test = find(data=test_data).load("test")
+    # One task serves both splits unless they come from different files: a generated one is made only once.
+    test = (task if own or data == test_data else find(data=test_data)).load("test")
     if settings.test_limit:
         test = test[: settings.test_limit]
     train_set, validation = hold_out(everything, settings.validation, settings.seed)

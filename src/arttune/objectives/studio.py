@@ -70,6 +70,7 @@ class Studio:
 def judged(trainer: type[Trainer], studio: Studio) -> type[Trainer]:
     """`trainer` whose `evaluate` scores the current painting strictly on the validation problems."""
 
+    # A base class that is an argument is beyond the type checker.
     class Judged(trainer):  # type: ignore[misc, valid-type]
         def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
             score = studio.judge()
