@@ -33,7 +33,7 @@ def test_what_is_written_reads_back_the_same(tmp_path):
         ("learning_rate: -1", "above 0"),
         ("learning_rate: fast", "must be a number"),
         ("warmup: -1", "cannot be negative"),
-        ("dtype: float16", "bfloat16 or float32"),
+        ("dtype: float16", "auto, bfloat16, float32"),
         ("schedule: wobbly", "transformers knows linear, cosine"),
         ("report_to: crystal_ball", "trackers installed here"),
         ("seed: -1", "between 0 and"),

@@ -22,6 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from arttune.errors import BadInput
+from arttune.machine import keep_memory
 from arttune.settings import Settings, read_yaml
 
 app = typer.Typer(
@@ -115,7 +116,7 @@ def evaluate(
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer. Default: the task's own.")] = None,
     grader: Annotated[str | None, typer.Option(help="Grade of your own task: number, exact or math.")] = None,
     reward: Annotated[str | None, typer.Option(help="Python grade of your own task, module:function.")] = None,
-    dtype: Annotated[str, typer.Option(help="bfloat16 or float32.")] = "bfloat16",
+    dtype: Annotated[str, typer.Option(help="bfloat16, float32, or auto: the faster here.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: torch's own choice.")] = None,
     seed: Annotated[int, typer.Option(help="Recorded with the score; decoding is greedy.")] = 0,
     config: Annotated[
@@ -227,6 +228,7 @@ def tasks() -> None:
 
 def main() -> None:
     """Entry point: turns exceptions into one line and an exit code."""
+    keep_memory()
     transformers.logging.set_verbosity_error()
     datasets.disable_progress_bars()
     try:

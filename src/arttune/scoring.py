@@ -13,6 +13,7 @@ from arttune.canvas import Painting
 from arttune.errors import BadInput
 from arttune.evaluate import Sample, Score, evaluate
 from arttune.loading import load
+from arttune.machine import PRECISIONS, precision
 from arttune.models import Loaded, load_model
 from arttune.tasks import Problem, Task, get_task
 from arttune.tuner import art_layer
@@ -32,7 +33,7 @@ class Request:
     max_new_tokens: int | None = None
     grader: str | None = None
     reward: str | None = None
-    dtype: str = "bfloat16"
+    dtype: str = "auto"
     threads: int | None = None
     seed: int = 0
 
@@ -72,8 +73,8 @@ def open_request(request: Request) -> Ready:
     """Find task, painting and model. Raises `BadInput` for anything that is not there or does not fit."""
     if request.split not in ("train", "test"):
         raise BadInput(f"split is {request.split!r}; use train or test")
-    if request.dtype not in ("bfloat16", "float32"):
-        raise BadInput(f"dtype is {request.dtype!r}; use bfloat16 or float32")
+    if request.dtype not in PRECISIONS:
+        raise BadInput(f"dtype is {request.dtype!r}; use {', '.join(PRECISIONS)}")
     if request.threads:
         torch.set_num_threads(request.threads)
     task = get_task(request.task, request.data, request.grader, request.reward)
@@ -81,7 +82,7 @@ def open_request(request: Request) -> Ready:
     art = None if request.adapter == "none" else _painting_file(request.adapter)
     # Read before the model is loaded, so that an unreadable picture is found at once.
     made = None if art is None else Painting.load(art).provenance
-    loaded = load_model(request.model, getattr(torch, request.dtype))
+    loaded = load_model(request.model, getattr(torch, precision(request.dtype)))
     if art is None:
         return Ready(request, task, problems, loaded, loaded.model, 0)
     model = load(loaded.model, art)

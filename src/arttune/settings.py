@@ -13,6 +13,7 @@ from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import SchedulerType
 
 from arttune.errors import BadInput
+from arttune.machine import PRECISIONS
 
 KINDS = {int: "a whole number", float: "a number", str: "text"}
 
@@ -46,7 +47,10 @@ class Settings:
     eval_every: int = _setting(50, "Steps between validations; each also writes a checkpoint.")
     test_limit: int = _setting(150, "Test problems to score before and after; 0 for all.")
     max_new_tokens: int | None = _setting(None, "Longest answer in tokens. Default: the task's own.")
-    dtype: str = _setting("bfloat16", "Precision of the frozen model: bfloat16 or float32. The canvas is float32.")
+    dtype: str = _setting(
+        "auto",
+        "Precision of the frozen model: bfloat16, float32, or auto: the faster here. The canvas is float32.",
+    )
     threads: int | None = _setting(None, "CPU threads. Default: torch's own choice.")
     report_to: str = _setting("none", "Experiment tracker, by its name in transformers (wandb, tensorboard, ...).")
 
@@ -70,8 +74,8 @@ class Settings:
         if self.report_to not in ("none", "all", *trackers):
             there = ", ".join(trackers) or "none"
             raise BadInput(f"report_to is {self.report_to!r}, but the trackers installed here are: {there}")
-        if self.dtype not in ("bfloat16", "float32"):
-            raise BadInput(f"dtype is {self.dtype!r}; use bfloat16 or float32")
+        if self.dtype not in PRECISIONS:
+            raise BadInput(f"dtype is {self.dtype!r}; use {', '.join(PRECISIONS)}")
 
     @classmethod
     def read(cls, path: Path | None, flags: dict[str, Any]) -> Settings:

@@ -24,6 +24,7 @@ from arttune.canvas import Painting, Provenance, start_pixels
 from arttune.errors import BadInput
 from arttune.evaluate import Sample, Score, evaluate
 from arttune.loading import load
+from arttune.machine import precision
 from arttune.models import Loaded, load_model
 from arttune.objectives import OBJECTIVES, Studio
 from arttune.records import Bar, Metrics, Recorder, last_checkpoint
@@ -59,6 +60,7 @@ def train(settings: Settings, out: Path, say: Callable[[str], None] = lambda lin
     """
     if out.exists():
         raise BadInput(f"{out} exists; choose another folder, or go on with it: arttune train --resume --out {out}")
+    settings = replace(settings, dtype=precision(settings.dtype))  # so that the run can be repeated elsewhere
     problems, loaded = _open(settings)
     config = _canvas_config(settings, loaded)
     scratch = out.with_name(f".{out.name}.new")  # renamed once it holds what resuming needs
@@ -82,7 +84,8 @@ def resume(out: Path, flags: dict[str, Any], say: Callable[[str], None] = lambda
     if not (out / CONFIG).is_file():
         raise BadInput(f"{out} is no run folder: it has no {CONFIG}. Start one with arttune train --out {out}")
     settings = Settings.read(out / CONFIG, {})
-    changed = settings.changed_by(flags)
+    asked = flags | ({"dtype": precision(flags["dtype"])} if "dtype" in flags else {})
+    changed = settings.changed_by(asked)
     if changed:
         raise BadInput(
             f"{', '.join(changed)} cannot change when resuming; {out / CONFIG} says what the run was started with"
@@ -179,8 +182,8 @@ def _paint(easel: Easel, checkpoint: Path | None, say: Callable[[str], None]) ->
     height, width = layer.configs["default"].canvas_size
     say(
         f"painting {height}x{width} pixels ({layer.configs['default'].tokens} tokens) for {settings.task}: "
-        f"{len(easel.problems.train)} problems, {settings.steps} steps of {settings.batch_size * settings.accumulate}"
-        + (f", going on from {checkpoint.name}" if checkpoint else "")
+        f"{len(easel.problems.train)} problems, {settings.steps} steps of {settings.batch_size * settings.accumulate}, "
+        f"{settings.dtype}" + (f", going on from {checkpoint.name}" if checkpoint else "")
     )
     steps = _run(easel, checkpoint)
     made = Provenance(
@@ -285,7 +288,7 @@ def next_command(out: Path) -> str:
         "--reward": settings.reward,
         "--limit": settings.test_limit or None,
         "--max-new-tokens": settings.max_new_tokens,
-        "--dtype": None if settings.dtype == Settings.dtype else settings.dtype,
+        "--dtype": None if settings.dtype == precision("auto") else settings.dtype,
     }
     for name, value in options.items():
         words += [name, str(value)] if value is not None else []

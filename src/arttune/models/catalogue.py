@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from transformers import (
 
 from arttune.errors import BadInput
 from arttune.families import Family, detect
+from arttune.machine import device as best_device
+from arttune.machine import fast_attention, precision
 from arttune.models.smol import REVISION, smol_folder
 
 
@@ -44,8 +45,12 @@ class Loaded:
     family: Family
 
 
-def load_model(name: str, dtype: torch.dtype = torch.bfloat16, device: str | None = None) -> Loaded:
-    """Load `name` with its tokenizer. Raises `BadInput` for an unknown name or family."""
+def load_model(name: str, dtype: torch.dtype | None = None, device: str | None = None) -> Loaded:
+    """Load `name` with its tokenizer, in the precision and on the device that suit this machine unless they are given.
+
+    Raises `BadInput` for an unknown name or family.
+    """
+    dtype = dtype or getattr(torch, precision("auto"))
     embedded = EMBEDDED.get(name)
     source = str(embedded.folder()) if embedded else name
     if not embedded and not Path(name).is_dir() and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
@@ -65,9 +70,6 @@ def load_model(name: str, dtype: torch.dtype = torch.bfloat16, device: str | Non
         line = str(error).strip().splitlines()[0]
         raise BadInput(f"model {name!r} cannot be loaded: {line}") from None
     revision = embedded.revision if embedded else getattr(config, "_commit_hash", None)
-    model.requires_grad_(False)
-    return Loaded(name, revision, model.to(device or _device()).eval(), tokenizer, family)
-
-
-def _device() -> str:
-    return os.environ.get("ARTTUNE_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = model.requires_grad_(False).to(device or best_device()).eval()
+    fast_attention(model)
+    return Loaded(name, revision, model, tokenizer, family)

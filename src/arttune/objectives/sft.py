@@ -5,8 +5,13 @@ The data set is text, the processing class a plain tokenizer, and the loss falls
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import torch
 from datasets import Dataset
+from torch.utils.data import Sampler
 from transformers import Trainer
+from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
 from arttune.objectives.studio import Studio, judged
@@ -14,11 +19,42 @@ from arttune.prompts import prepare
 from arttune.tasks import Problem
 
 
+class ByLength(Sampler[int]):
+    """transformers' length-grouped order, a new one each epoch that is known from seed and epoch alone.
+
+    Its own `LengthGroupedSampler` draws from the global generator, so that a run resumed within an epoch would see
+    other batches than an uninterrupted one.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.Generator().manual_seed(self.seed + self.epoch)
+        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=order))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer at the start of each epoch, counted from 0."""
+        self.epoch = epoch
+
+
+class Grouped(SFTTrainer):
+    """An SFTTrainer whose batches hold rows of similar length: every row is padded to the longest of its batch."""
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        lengths = [len(ids) for ids in rows["input_ids"]]
+        return ByLength(lengths, self.args.train_batch_size, self.args.seed)
+
+
 def sft(studio: Studio) -> Trainer:
     """The trainer of a supervised run; every training problem has its completion."""
     dataset = prepare(rows(studio.train), studio.loaded.tokenizer, studio.config)
     held = rows(studio.validation) if studio.validation else None
-    return judged(SFTTrainer, studio)(
+    return judged(Grouped, studio)(
         model=studio.model,
         args=SFTConfig(**studio.arguments(), completion_only_loss=True, max_length=None),
         train_dataset=dataset,

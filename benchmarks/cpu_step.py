@@ -1,0 +1,106 @@
+"""What makes a training step fast on CPU: the precision, plain attention, kept memory, batches of similar length.
+
+    ARTTUNE_DATA=../shared/data python benchmarks/cpu_step.py | tee benchmarks/cpu_step.txt
+
+A step is forward and backward of 16 SVAMP problems through `smol` on two threads, as `arttune train` runs it. The first
+arm has none of the measures, the next ones add them one at a time, the last ones are the two precisions. Each arm is a
+process of its own (kept memory is a setting of the process), the arms take turns, and what counts is the ratio of the
+median steps, since absolute times drift.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# Precision, and whether attention is plain, memory is kept and lengths are grouped.
+ARMS = {
+    "fused attention, system memory, random order": ("auto", False, False, False),
+    "plain attention": ("auto", True, False, False),
+    "plain attention, kept memory": ("auto", True, True, False),
+    "all three, float32": ("float32", True, True, True),
+    "all three, bfloat16": ("bfloat16", True, True, True),
+}
+WARM = 1
+
+
+def steps(dtype: str, plain: bool, kept: bool, grouped: bool, count: int) -> list[float]:
+    """Seconds of `count` training steps in this process, after one to warm up."""
+    from arttune.machine import keep_memory, precision
+
+    if kept:
+        keep_memory()
+    import torch
+    from peft import get_peft_model
+    from transformers import PrinterCallback, TrainerCallback
+    from trl import SFTTrainer
+
+    from arttune import ArtConfig
+    from arttune.models import load_model
+    from arttune.objectives import Studio
+    from arttune.objectives.sft import sft
+    from arttune.settings import Settings
+    from arttune.tasks import get_task
+
+    torch.set_num_threads(2)
+    loaded = load_model("smol", getattr(torch, precision(dtype)))
+    if not plain:
+        loaded.model.set_attn_implementation({"text_config": "sdpa"})
+    times: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_begin(self, *_: object, **__: object) -> None:
+            self.begun = time.perf_counter()
+
+        def on_step_end(self, *_: object, **__: object) -> None:
+            times.append(time.perf_counter() - self.begun)
+
+    settings = Settings(steps=WARM + count, batch_size=16, validation=0, threads=2)
+    problems = get_task(settings.task).load("train")
+    model = get_peft_model(loaded.model, ArtConfig(start="noise"))
+    with tempfile.TemporaryDirectory() as folder:
+        studio = Studio(settings, loaded, model, problems, [], lambda: None, Path(folder), [Clock()])
+        trainer = sft(studio)
+        if not grouped:
+            trainer._get_train_sampler = lambda rows=None: SFTTrainer._get_train_sampler(trainer, rows)
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    return times[WARM:]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=5, help="timed steps an arm and round")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--arm", choices=list(ARMS), help="run one arm here and print its seconds (used by itself)")
+    options = parser.parse_args()
+    if options.arm:
+        print(json.dumps(steps(*ARMS[options.arm], options.steps)))
+        return
+    from arttune.machine import describe
+
+    times: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    for _ in range(options.rounds):
+        for arm in ARMS:
+            command = [sys.executable, __file__, "--arm", arm, "--steps", str(options.steps)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+            times[arm] += json.loads(done.stdout.splitlines()[-1])
+    first = statistics.median(next(iter(times.values())))
+    print(f"{describe()}; {options.rounds} rounds of {options.steps} steps")
+    for arm, taken in times.items():
+        median = statistics.median(taken)
+        print(f"{arm:46s} median {median:6.2f} s   {median / first:5.2f} of the first")
+    if options.json:
+        ratios = {f"{arm}/first": statistics.median(taken) / first for arm, taken in times.items()}
+        options.json.write_text(json.dumps({"ratios": ratios, "machine": describe()}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What the machine at hand decides: the device, the precision, and two choices that make a CPU fast.
+
+None of it changes what is computed but for rounding. `benchmarks/cpu_step.py` measures all of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+
+import torch
+from transformers import PreTrainedModel
+
+PRECISIONS = ("auto", "bfloat16", "float32")
+# Names in `torch.cpu.get_capabilities()` of instructions that multiply bfloat16 matrices (x86, then ARM).
+BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+# mallopt's parameters, from glibc's malloc.h.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+
+
+def device() -> str:
+    """Where models go: `ARTTUNE_DEVICE`, else the GPU if there is one, else the CPU."""
+    return os.environ.get("ARTTUNE_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def precision(name: str) -> str:
+    """What a `dtype` setting stands for here: `auto` is bfloat16 where the hardware multiplies it, else float32.
+
+    A CPU without such instructions emulates it, backwards at a fiftieth of float32's speed.
+    """
+    if name != "auto":
+        return name
+    kind = torch.device(device()).type
+    if kind == "cpu":
+        able = any(torch.cpu.get_capabilities().get(name) for name in BF16)
+    else:
+        able = kind != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if able else "float32"
+
+
+def describe() -> str:
+    """The machine in a line, to stand beside a measurement."""
+    able = torch.cpu.get_capabilities()
+    level = next((name for name in (*BF16, "avx512_f", "avx2", "neon") if able.get(name)), "no vector instructions")
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return (
+        f"{able.get('cpu_name') or platform.machine()}, {os.cpu_count()} cores, {level}{gpu}, torch {torch.__version__}"
+    )
+
+
+def keep_memory() -> bool:
+    """Let this process keep the memory that it frees, for its next tensors; whether the C library can.
+
+    torch has no caching allocator on CPU: glibc gives every tensor of more than 32 MB (logits, above all) back to the
+    system and fetches zeroed pages for the next. A setting of the whole process, so for a program, not a library.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    wanted = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**28}
+    return all(mallopt(name, value) == 1 for name, value in wanted.items())
+
+
+def fast_attention(model: PreTrainedModel) -> None:
+    """Use plain matrix products in the text model's attention where it runs on CPU.
+
+    torch's fused attention kernel is slower there, above all backwards.
+    """
+    if model.device.type == "cpu":
+        model.set_attn_implementation({"text_config": "eager"})
