@@ -22,7 +22,7 @@ def test_the_demo_paints_a_picture_that_helps(tmp_path):
     before, after = json.loads((out / "results.json").read_text())["scores"]
     assert after["n"] >= 150
     assert after["ci95"][0] > before["ci95"][1]
-    assert f"--adapter {out / 'art.png'}" in done.stdout.replace("\n", " ")
+    assert f"--adapter {out}" in done.stdout.replace("\n", " ")
     scored = [arttune, "eval", "--task", after["task"], "--adapter", out, "--limit", "150", "--json"]
     again = subprocess.run(scored, capture_output=True, text=True, check=True, cwd=tmp_path)
     (score,) = json.loads(again.stdout)["scores"]
