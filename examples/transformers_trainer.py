@@ -18,7 +18,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from arttune import ArtConfig, prepare  # 1: instead of LoraConfig
+from arttune import ArtConfig, CanvasMuon, prepare  # 1: instead of LoraConfig
 
 
 def main(source: str, problems: str, out: str) -> None:
@@ -46,12 +46,12 @@ def main(source: str, problems: str, out: str) -> None:
             output_dir=out,
             max_steps=20,
             per_device_train_batch_size=8,
-            learning_rate=0.02,
             logging_steps=5,
             save_strategy="no",
             report_to="none",
         ),
         train_dataset=dataset.map(tokenize, remove_columns=dataset.column_names),
+        optimizer_cls_and_kwargs=(CanvasMuon, {"lr": 0.02, "unit": model.peft_config["default"].unit}),
         data_collator=DataCollatorForSeq2Seq(tokenizer, padding=True),
     )
     trainer.train()

@@ -11,7 +11,7 @@ from datasets import load_dataset
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
-from arttune import ArtConfig, prepare  # was: from peft import LoraConfig
+from arttune import ArtConfig, CanvasMuon, prepare  # was: from peft import LoraConfig
 
 
 def as_messages(row: dict) -> dict:
@@ -34,7 +34,6 @@ def main(source: str, problems: str, out: str) -> None:
             output_dir=out,
             max_steps=20,
             per_device_train_batch_size=8,
-            learning_rate=0.02,  # of the pixel range [0, 1]: five levels of 255 a step
             max_length=None,  # a truncated picture is no picture
             gradient_checkpointing=False,  # lets the batch share its prefix
             bf16=False,
@@ -44,6 +43,8 @@ def main(source: str, problems: str, out: str) -> None:
         train_dataset=dataset,
         processing_class=tokenizer,
         peft_config=config,
+        # lr is of the pixel range [0, 1]: five levels of 255 a step.
+        optimizer_cls_and_kwargs=(CanvasMuon, {"lr": 0.02, "unit": config.unit}),
     )
     trainer.train()
     trainer.save_model(out)

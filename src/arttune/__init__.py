@@ -13,6 +13,7 @@ from arttune._version import __version__
 from arttune.canvas import Painting, Provenance
 from arttune.errors import BadInput
 from arttune.loading import load
+from arttune.optimizer import CanvasMuon
 from arttune.prompts import placeholder, prepare, with_picture
 from arttune.tuner import ArtConfig, ArtModel
 
@@ -20,6 +21,7 @@ __all__ = [
     "ArtConfig",
     "ArtModel",
     "BadInput",
+    "CanvasMuon",
     "Painting",
     "Provenance",
     "__version__",

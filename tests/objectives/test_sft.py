@@ -67,7 +67,7 @@ def test_accumulation_is_one_larger_batch(tmp_path):
         sft(made).train()
         pictures.append(art_layer(made.model).painting().pixels.int())
     same = (pictures[0] - pictures[1]).abs() <= 1
-    assert same.float().mean() > 0.999, "Adam's first step is the gradient's sign, so only a zero may flip"
+    assert same.float().mean() > 0.999, "the same gradient makes the same first step, but for rounding"
 
 
 def test_batches_hold_rows_of_similar_length_in_an_order_known_from_seed_and_epoch():

@@ -60,6 +60,7 @@ def sft(studio: Studio) -> Trainer:
         train_dataset=dataset,
         eval_dataset=prepare(held, studio.loaded.tokenizer, studio.config) if held else None,
         processing_class=studio.loaded.tokenizer,
+        optimizers=(studio.optimizer(), None),
         callbacks=studio.callbacks,
     )
 

@@ -12,6 +12,7 @@ from transformers import Trainer, TrainerCallback
 
 from arttune.evaluate import Score
 from arttune.models import Loaded
+from arttune.optimizer import CanvasMuon
 from arttune.settings import Settings
 from arttune.tasks import Problem
 from arttune.tuner import ArtConfig, art_layer
@@ -35,6 +36,11 @@ class Studio:
         """The configuration of the canvas being painted."""
         return art_layer(self.model).configs["default"]
 
+    def optimizer(self) -> CanvasMuon:
+        """The optimiser of the canvas, for a trainer's `optimizers`; the trainer schedules its rate."""
+        layer = art_layer(self.model)
+        return CanvasMuon([layer.canvas().weight], self.settings.learning_rate, layer.family.unit)
+
     def arguments(self) -> dict[str, Any]:
         """The `TrainingArguments` that do not depend on the objective."""
         s = self.settings
@@ -47,9 +53,7 @@ class Studio:
             "learning_rate": s.learning_rate,
             "lr_scheduler_type": s.schedule,
             "warmup_steps": s.warmup,
-            "optim": "adamw_torch",
-            "weight_decay": 0.0,
-            "max_grad_norm": 0.0,  # Adam is indifferent to the gradient's scale; clipping would only mix the steps
+            "max_grad_norm": 0.0,  # the optimiser is indifferent to the gradient's scale
             "seed": s.seed,
             "use_cpu": self.model.device.type == "cpu",
             "bf16": False,  # the frozen model is in its precision already, and the canvas must stay float32

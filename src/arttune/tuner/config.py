@@ -81,6 +81,11 @@ class ArtConfig(PeftConfig):
         return self.size
 
     @property
+    def unit(self) -> int:
+        """Side in pixels of the square that becomes one token; what `CanvasMuon` wants to know."""
+        return by_name(str(self.family)).unit
+
+    @property
     def tokens(self) -> int:
         """Tokens of the language model that the canvas takes."""
         size = self.canvas_size

@@ -1,0 +1,83 @@
+"""The optimiser of the canvas: Muon, damped, on the matrix of picture tokens.
+
+A frozen model sees a picture as tokens, and a few directions in which all tokens move together dominate the gradient:
+read as a matrix with a row for each token and a column for each of its pixels, its median singular value is a
+twentieth of the largest. An optimiser that works pixel by pixel (Adam) follows those few directions, and what tells
+the tokens apart comes late. Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) replaces the momentum matrix
+by its nearest orthogonal one, so that every direction moves equally fast. All the way is too far: the smallest
+directions are noise. So singular values are levelled only down to a tenth of the largest.
+`benchmarks/optimizer.txt` has the measurement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+
+def to_tokens(pixels: torch.Tensor, unit: int) -> torch.Tensor:
+    """Pixels `(3, H, W)` as the matrix `(H / unit * W / unit, 3 * unit * unit)`, one token a row."""
+    _, height, width = pixels.shape
+    cut = pixels.reshape(3, height // unit, unit, width // unit, unit)
+    return cut.permute(1, 3, 0, 2, 4).reshape(-1, 3 * unit * unit)
+
+
+def to_pixels(tokens: torch.Tensor, size: tuple[int, int], unit: int) -> torch.Tensor:
+    """The inverse of `to_tokens`; `size` is (height, width)."""
+    height, width = size
+    cut = tokens.reshape(height // unit, width // unit, 3, unit, unit)
+    return cut.permute(2, 0, 3, 1, 4).reshape(3, height, width)
+
+
+def level(matrix: torch.Tensor, damping: float) -> torch.Tensor:
+    """`matrix` = `U S V^T` with its singular values levelled, same shape: each `s` becomes `s / sqrt(s^2 + d^2)`.
+
+    `d` is `damping` times the largest singular value: at 0 the result is the orthogonal polar factor `U V^T`, and as
+    it grows, a multiple of `matrix`. Zero stays zero. Computed in float64 from the smaller Gram matrix.
+    """
+    if matrix.shape[0] > matrix.shape[1]:
+        return level(matrix.T, damping).T
+    wide = matrix.double()
+    values, vectors = torch.linalg.eigh(wide @ wide.T)
+    # Eigenvalues are squares; below a 1e-12 of the largest they are rounding noise.
+    raised = values.clamp_min(0) + values[-1] * max(damping**2, 1e-12) + torch.finfo(torch.float64).tiny
+    return (vectors * raised.rsqrt() @ vectors.T @ wide).to(matrix.dtype)
+
+
+class CanvasMuon(torch.optim.Optimizer):
+    """Damped Muon with Nesterov momentum for canvases `(3, H, W)`.
+
+    `lr` is the root mean square change of a pixel in one step, in units of the pixel range [0, 1]. `unit` is the side
+    in pixels of one token (`ArtConfig.unit`: 28 or 32); `damping` is explained at `level`.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 0.02,
+        unit: int = 28,
+        momentum: float = 0.9,
+        damping: float = 0.1,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "unit": unit, "momentum": momentum, "damping": damping})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Move every canvas that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for canvas in group["params"]:
+                if canvas.grad is None:
+                    continue
+                speed = self.state[canvas].setdefault("momentum", torch.zeros_like(canvas))
+                speed.lerp_(canvas.grad, 1 - group["momentum"])
+                ahead = canvas.grad.lerp(speed, group["momentum"])
+                move = level(to_tokens(ahead, group["unit"]), group["damping"])
+                move /= move.square().mean().sqrt().clamp_min(torch.finfo(move.dtype).tiny)
+                canvas.sub_(to_pixels(move, canvas.shape[1:], group["unit"]), alpha=group["lr"])
+        return loss

@@ -1,0 +1,90 @@
+"""The canvas's optimiser against SVD, torch's own Muon, and the patch order of the families."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from arttune.families import QWEN2_5_VL, QWEN3_VL
+from arttune.optimizer import CanvasMuon, level, to_pixels, to_tokens
+
+# The Newton-Schulz iteration that ends at the polar factor itself, not merely near it (Higham 2008, section 8.3).
+CONVERGING = {"ns_coefficients": (1.875, -1.25, 0.375), "ns_steps": 30}
+
+
+def rand(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shape", [(8, 40), (40, 8), (16, 16)])
+@pytest.mark.parametrize("damping", [0.0, 0.1, 1.0])
+def test_singular_values_are_levelled_as_svd_says(shape, damping):
+    matrix = rand(*shape)
+    u, s, vh = torch.linalg.svd(matrix.double(), full_matrices=False)
+    expected = (u * s / (s**2 + (damping * s[0]) ** 2).sqrt()) @ vh
+    assert torch.allclose(level(matrix, damping).double(), expected, atol=1e-5)
+
+
+def test_missing_directions_stay_missing_and_zero_stays_zero():
+    matrix = rand(8, 3) @ rand(3, 40, seed=1)
+    u, _, vh = torch.linalg.svd(matrix.double(), full_matrices=False)
+    assert torch.allclose(level(matrix, 0.0).double(), u[:, :3] @ vh[:3], atol=1e-2)
+    canvas = torch.full((3, 56, 56), 0.5)
+    canvas.grad = torch.zeros_like(canvas)
+    CanvasMuon([canvas]).step()
+    assert bool((canvas == 0.5).all())
+
+
+@pytest.mark.parametrize("family", [QWEN2_5_VL, QWEN3_VL])
+def test_a_row_of_the_matrix_is_one_token_of_the_model(family):
+    """Changing a row's pixels changes just the patches that the tower merges into that token."""
+    size = (2 * family.unit, 3 * family.unit)
+    pixels = torch.rand(3, *size)
+    rows = to_tokens(pixels, family.unit)
+    assert torch.equal(to_pixels(rows, size, family.unit), pixels)
+    for token in range(6):
+        other = rows.clone()
+        other[token] += 1
+        moved = (family.patches(to_pixels(other, size, family.unit)) != family.patches(pixels)).any(dim=1)
+        assert moved.view(6, family.merge**2).all(dim=1).nonzero().flatten().tolist() == [token]
+        assert int(moved.sum()) == family.merge**2
+
+
+def test_undamped_the_steps_are_torchs_muons_on_the_token_matrix():
+    """torch's Muon iterates in bfloat16; with coefficients that converge it goes the same way."""
+    unit, lr = 4, 0.01
+    start = torch.rand(3, 16, 16)
+    canvas, matrix = start.clone(), to_tokens(start, unit)
+    reference = torch.optim.Muon([matrix], lr=lr, weight_decay=0.0, momentum=0.9, **CONVERGING)
+    ours = CanvasMuon([canvas], lr=lr, unit=unit, damping=0.0)
+    for step in range(4):
+        canvas.grad = rand(3, 16, 16, seed=step)
+        matrix.grad = to_tokens(canvas.grad, unit)
+        ours.step()
+        reference.step()
+        a, b = to_tokens(canvas - start, unit).flatten(), (matrix - to_tokens(start, unit)).flatten()
+        assert torch.cosine_similarity(a, b, dim=0) > 0.999
+
+
+def test_the_rate_is_the_root_mean_square_step_whatever_the_gradients_scale():
+    for scale in (1e-6, 1.0, 1e6):
+        canvas = torch.zeros(3, 56, 84)
+        canvas.grad = scale * rand(3, 56, 84)
+        CanvasMuon([canvas], lr=0.03, unit=28).step()
+        assert float(canvas.square().mean().sqrt()) == pytest.approx(0.03, rel=1e-3)
+
+
+def test_it_resumes_where_it_stopped():
+    canvas = torch.rand(3, 56, 56)
+    ours = CanvasMuon([canvas])
+    canvas.grad = rand(3, 56, 56)
+    ours.step()
+    other = canvas.clone()
+    resumed = CanvasMuon([other], lr=1.0)
+    resumed.load_state_dict(copy.deepcopy(ours.state_dict()))
+    for picture, optimizer in ((canvas, ours), (other, resumed)):
+        picture.grad = rand(3, 56, 56, seed=1)
+        optimizer.step()
+    assert torch.equal(canvas, other)
