@@ -1,11 +1,10 @@
-"""What makes a training step fast on CPU: the precision, plain attention, kept memory, batches of similar length.
+"""What makes a training step fast on CPU: the precision, plain attention, batches of similar length.
 
     ARTTUNE_DATA=../shared/data python benchmarks/cpu_step.py | tee benchmarks/cpu_step.txt
 
 A step is forward and backward of 16 SVAMP problems through `smol` on two threads, as `arttune train` runs it. The first
 arm has none of the measures, the next ones add them one at a time, the last ones are the two precisions. Each arm is a
-process of its own (kept memory is a setting of the process), the arms take turns, and what counts is the ratio of the
-median steps, since absolute times drift.
+process of its own, the arms take turns, and what counts is the ratio of the median steps, since absolute times drift.
 """
 
 from __future__ import annotations
@@ -19,29 +18,25 @@ import tempfile
 import time
 from pathlib import Path
 
-# Precision, and whether attention is plain, memory is kept and lengths are grouped.
+# Precision, and whether attention is plain and lengths are grouped.
 ARMS = {
-    "fused attention, system memory, random order": ("auto", False, False, False),
-    "plain attention": ("auto", True, False, False),
-    "plain attention, kept memory": ("auto", True, True, False),
-    "all three, float32": ("float32", True, True, True),
-    "all three, bfloat16": ("bfloat16", True, True, True),
+    "fused attention, random order": ("auto", False, False),
+    "plain attention": ("auto", True, False),
+    "both, float32": ("float32", True, True),
+    "both, bfloat16": ("bfloat16", True, True),
 }
 WARM = 1
 
 
-def steps(dtype: str, plain: bool, kept: bool, grouped: bool, count: int) -> list[float]:
+def steps(dtype: str, plain: bool, grouped: bool, count: int) -> list[float]:
     """Seconds of `count` training steps in this process, after one to warm up."""
-    from arttune.machine import keep_memory, precision
-
-    if kept:
-        keep_memory()
     import torch
     from peft import get_peft_model
     from transformers import PrinterCallback, TrainerCallback
     from trl import SFTTrainer
 
     from arttune import ArtConfig
+    from arttune.machine import precision
     from arttune.models import load_model
     from arttune.objectives import Studio
     from arttune.objectives.sft import sft
@@ -79,24 +74,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5, help="timed steps an arm and round")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--arm", choices=list(ARMS), help="run one arm here and print its seconds (used by itself)")
+    parser.add_argument("--arm", action="append", choices=list(ARMS), help="only this arm (repeatable)")
+    parser.add_argument("--here", action="store_true", help="print the seconds of one arm's steps (used by itself)")
     options = parser.parse_args()
-    if options.arm:
-        print(json.dumps(steps(*ARMS[options.arm], options.steps)))
+    arms = options.arm or list(ARMS)
+    if options.here:
+        print(json.dumps(steps(*ARMS[arms[0]], options.steps)))
         return
     from arttune.machine import describe
 
-    times: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    times: dict[str, list[float]] = {arm: [] for arm in arms}
     for _ in range(options.rounds):
-        for arm in ARMS:
-            command = [sys.executable, __file__, "--arm", arm, "--steps", str(options.steps)]
+        for arm in arms:
+            command = [sys.executable, __file__, "--here", "--arm", arm, "--steps", str(options.steps)]
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
             times[arm] += json.loads(done.stdout.splitlines()[-1])
     first = statistics.median(next(iter(times.values())))
     print(f"{describe()}; {options.rounds} rounds of {options.steps} steps")
     for arm, taken in times.items():
         median = statistics.median(taken)
-        print(f"{arm:46s} median {median:6.2f} s   {median / first:5.2f} of the first")
+        print(f"{arm:30s} median {median:6.2f} s   {median / first:5.2f} of the first")
     if options.json:
         ratios = {f"{arm}/first": statistics.median(taken) / first for arm, taken in times.items()}
         options.json.write_text(json.dumps({"ratios": ratios, "machine": describe()}, indent=2) + "\n")

@@ -1,10 +1,7 @@
-"""`auto` is the faster precision; kept memory stays; plain attention gives what the fused kernel gives."""
+"""`auto` is the faster precision; plain attention gives what the fused kernel gives."""
 
 from __future__ import annotations
 
-import resource
-import subprocess
-import sys
 import time
 
 import pytest
@@ -12,18 +9,6 @@ import torch
 
 import zoo
 from arttune.machine import BF16, device, fast_attention, precision
-
-FAULTS = """
-import resource, sys, torch
-from arttune.machine import keep_memory
-if sys.argv[1] == "kept":
-    assert keep_memory()
-for _ in range(30):
-    if _ == 10:
-        begun = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(10_000_000)  # 40 MB: glibc gives blocks of more than 32 MB back at once, always
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begun)
-"""
 
 
 def test_auto_is_the_precision_that_multiplies_faster_here():
@@ -53,18 +38,6 @@ def test_auto_goes_by_the_processor_and_a_choice_stands(name, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, name: False})
     assert precision("auto") == "float32"
     assert precision("bfloat16") == "bfloat16"
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
-def test_kept_memory_is_not_fetched_again():
-    pages = 40_000_000 // resource.getpagesize()
-
-    def faults(how: str) -> int:
-        done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
-        return int(done.stdout)
-
-    assert faults("system") > 10 * pages, "twenty tensors, each of fresh pages"
-    assert faults("kept") < pages, "twenty tensors in the same memory"
 
 
 @pytest.mark.parametrize("name", zoo.NAMES)

@@ -22,7 +22,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from arttune.errors import BadInput
-from arttune.machine import keep_memory
 from arttune.settings import Settings, read_yaml
 
 app = typer.Typer(
@@ -228,7 +227,6 @@ def tasks() -> None:
 
 def main() -> None:
     """Entry point: turns exceptions into one line and an exit code."""
-    keep_memory()
     transformers.logging.set_verbosity_error()
     datasets.disable_progress_bars()
     try:

@@ -1,14 +1,12 @@
-"""What the machine at hand decides: the device, the precision, and two choices that make a CPU fast.
+"""What the machine at hand decides: the device, the precision, and how attention runs.
 
 None of it changes what is computed but for rounding. `benchmarks/cpu_step.py` measures all of it.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
-import sys
 
 import torch
 from transformers import PreTrainedModel
@@ -16,8 +14,6 @@ from transformers import PreTrainedModel
 PRECISIONS = ("auto", "bfloat16", "float32")
 # Names in `torch.cpu.get_capabilities()` of instructions that multiply bfloat16 matrices (x86, then ARM).
 BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
-# mallopt's parameters, from glibc's malloc.h.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 
 def device() -> str:
@@ -48,22 +44,6 @@ def describe() -> str:
     return (
         f"{able.get('cpu_name') or platform.machine()}, {os.cpu_count()} cores, {level}{gpu}, torch {torch.__version__}"
     )
-
-
-def keep_memory() -> bool:
-    """Let this process keep the memory that it frees, for its next tensors; whether the C library can.
-
-    torch has no caching allocator on CPU: glibc gives every tensor of more than 32 MB (logits, above all) back to the
-    system and fetches zeroed pages for the next. A setting of the whole process, so for a program, not a library.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    wanted = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**28}
-    return all(mallopt(name, value) == 1 for name, value in wanted.items())
 
 
 def fast_attention(model: PreTrainedModel) -> None:
