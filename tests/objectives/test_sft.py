@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from peft import get_peft_model
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
 import zoo
 from arttune import ArtConfig
@@ -89,3 +90,16 @@ def test_batches_hold_rows_of_similar_length_in_an_order_known_from_seed_and_epo
         return sum(max(b) * 16 - sum(b) for b in batches) / sum(lengths)
 
     assert padding(first) < 0.1 < 0.5 < padding(list(range(640)))
+    longest = torch.tensor([max(lengths[i] for i in first[k : k + 16]) for k in range(0, 640, 16)], dtype=torch.float)
+    neighbours = torch.corrcoef(torch.stack([longest[:-1], longest[1:]]))[0, 1]
+    assert neighbours < 0.5, "long and short batches take turns"
+
+
+def test_the_batches_are_transformers_grouping_and_a_smaller_last_one_stays_last():
+    lengths = [int(n) for n in torch.randint(20, 200, (130,), generator=torch.Generator().manual_seed(0))]
+    reference = get_length_grouped_indices(lengths, 4, generator=torch.Generator().manual_seed(0))
+    ours, theirs = ([rows[k : k + 4] for k in range(0, 130, 4)] for rows in (list(ByLength(lengths, 4, 0)), reference))
+    assert ours[-1] == theirs[-1]
+    assert len(ours[-1]) == 2
+    assert sorted(ours) == sorted(theirs)
+    assert ours != theirs

@@ -20,10 +20,11 @@ from arttune.tasks import Problem
 
 
 class ByLength(Sampler[int]):
-    """transformers' length-grouped order, a new one each epoch that is known from seed and epoch alone.
+    """Batches of similar length in random order, a new one each epoch that is known from seed and epoch alone.
 
-    Its own `LengthGroupedSampler` draws from the global generator, so that a run resumed within an epoch would see
-    other batches than an uninterrupted one.
+    transformers' own `LengthGroupedSampler` draws from the global generator, so that a run resumed within an epoch
+    would see other batches than an uninterrupted one; and it sorts within each stretch of batches, so that the loss
+    swings from long problems to short ones and back.
     """
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
@@ -33,8 +34,12 @@ class ByLength(Sampler[int]):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
-        order = torch.Generator().manual_seed(self.seed + self.epoch)
-        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=order))
+        chance = torch.Generator().manual_seed(self.seed + self.epoch)
+        rows = get_length_grouped_indices(self.lengths, self.batch_size, generator=chance)
+        batches = [rows[k : k + self.batch_size] for k in range(0, len(rows), self.batch_size)]
+        full = len(rows) // self.batch_size  # a smaller batch stays last, or it would shift the ones behind it
+        order = [*torch.randperm(full, generator=chance).tolist(), *range(full, len(batches))]
+        return iter([row for k in order for row in batches[k]])
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the trainer at the start of each epoch, counted from 0."""
