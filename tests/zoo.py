@@ -136,6 +136,7 @@ def processor(name: str) -> Qwen2VLProcessor:
     """transformers' own processor of the family (pictures and text; no video, which needs torchvision)."""
     kind = {"qwen2_vl": Qwen2VLProcessor, "qwen2_5_vl": Qwen2_5_VLProcessor}.get(name, Qwen3VLProcessor)
 
+    # A base class that is chosen at run time is beyond the type checker.
     class PictureProcessor(kind):  # type: ignore[misc, valid-type]
         """The same without its video part."""
 

@@ -30,7 +30,7 @@ def precision(name: str) -> str:
         return name
     kind = torch.device(device()).type
     if kind == "cpu":
-        able = any(torch.cpu.get_capabilities().get(name) for name in BF16)
+        able = any(torch.cpu.get_capabilities().get(instruction) for instruction in BF16)
     else:
         able = kind != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
     return "bfloat16" if able else "float32"

@@ -63,6 +63,7 @@ class CanvasMuon(torch.optim.Optimizer):
     ) -> None:
         super().__init__(params, {"lr": lr, "unit": unit, "momentum": momentum, "damping": damping})
 
+    # torch types `step` by two overloads; one signature that serves both is beyond the type checker.
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Move every canvas that has a gradient."""
