@@ -36,7 +36,6 @@ def steps(dtype: str, plain: bool, grouped: bool, count: int) -> list[float]:
     from trl import SFTTrainer
 
     from arttune import ArtConfig
-    from arttune.machine import precision
     from arttune.models import load_model
     from arttune.objectives import Studio
     from arttune.objectives.sft import sft
@@ -44,7 +43,7 @@ def steps(dtype: str, plain: bool, grouped: bool, count: int) -> list[float]:
     from arttune.tasks import get_task
 
     torch.set_num_threads(2)
-    loaded = load_model("smol", getattr(torch, precision(dtype)))
+    loaded = load_model("smol", dtype)
     if not plain:
         loaded.model.set_attn_implementation({"text_config": "sdpa"})
     times: list[float] = []

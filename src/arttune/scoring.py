@@ -13,7 +13,7 @@ from arttune.canvas import Painting
 from arttune.errors import BadInput
 from arttune.evaluate import Sample, Score, evaluate
 from arttune.loading import load
-from arttune.machine import PRECISIONS, precision
+from arttune.machine import PRECISIONS
 from arttune.models import Loaded, load_model
 from arttune.tasks import Problem, Task, get_task
 from arttune.tuner import art_layer
@@ -82,12 +82,12 @@ def open_request(request: Request) -> Ready:
     art = None if request.adapter == "none" else _painting_file(request.adapter)
     # Read before the model is loaded, so that an unreadable picture is found at once.
     made = None if art is None else Painting.load(art).provenance
-    loaded = load_model(request.model, getattr(torch, precision(request.dtype)))
+    loaded = load_model(request.model, request.dtype)
     if art is None:
         return Ready(request, task, problems, loaded, loaded.model, 0)
     model = load(loaded.model, art)
     warnings = []
-    if made is not None and made.model not in (None, request.model):
+    if made is not None and made.model not in (None, request.model, loaded.model.name_or_path):
         warnings.append(f"{art} was painted for {made.model}, not for {request.model}; it may do nothing here")
     return Ready(request, task, problems, loaded, model, art_layer(model).configs["default"].tokens, warnings)
 

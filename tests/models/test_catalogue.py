@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 
 import zoo
 from arttune.errors import BadInput
@@ -13,7 +12,7 @@ from arttune.models import load_model
 
 
 def test_a_local_folder(tiny_folder):
-    loaded = load_model(str(tiny_folder), torch.float32)
+    loaded = load_model(str(tiny_folder), "float32")
     assert loaded.family.name == "qwen2_5_vl"
     assert not any(p.requires_grad for p in loaded.model.parameters())
     assert not loaded.model.training

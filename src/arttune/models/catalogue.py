@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -45,12 +44,12 @@ class Loaded:
     family: Family
 
 
-def load_model(name: str, dtype: torch.dtype | None = None, device: str | None = None) -> Loaded:
-    """Load `name` with its tokenizer, in the precision and on the device that suit this machine unless they are given.
+def load_model(name: str, dtype: str = "auto", device: str | None = None) -> Loaded:
+    """Load `name` with its tokenizer, on the device that suits this machine unless one is given.
 
-    Raises `BadInput` for an unknown name or family.
+    `dtype` is as in the settings: bfloat16, float32, or auto for the faster here. Raises `BadInput` for an unknown
+    name or family.
     """
-    dtype = dtype or getattr(torch, precision("auto"))
     embedded = EMBEDDED.get(name)
     source = str(embedded.folder()) if embedded else name
     if not embedded and not Path(name).is_dir() and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
@@ -63,7 +62,7 @@ def load_model(name: str, dtype: torch.dtype | None = None, device: str | None =
         config = AutoConfig.from_pretrained(source)
         family = detect(config)
         tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")
-        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype)
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype=precision(dtype))
     except BadInput:
         raise
     except (OSError, ValueError) as error:
