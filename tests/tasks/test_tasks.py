@@ -105,6 +105,7 @@ def test_your_own_file_in_all_its_shapes(tmp_path):
     train, test = task.load("train"), task.load("test")
     assert (len(train), len(test)) == (4, 1)
     assert [p.completion for p in train] == ["Answer: 2", "Answer: 3", "Answer: 4", "Answer: 5"]
+    assert [p.completion for p in test] == ["Answer: 6"]
     assert train[2].prompt == talk
     assert train[2].columns == {"level": 7}
     assert task.grade(train[0], "Answer: 2.0").correct, "all answers are numbers, so they are compared as numbers"
@@ -149,10 +150,20 @@ def test_every_reasoning_gym_task_grades_its_own_answers_right(monkeypatch):
     assert len(unmade) <= 2, unmade
 
 
+def test_the_kept_fifth_of_your_file_is_spread_over_it(tmp_path):
+    path = lines(tmp_path / "own.jsonl", *({"prompt": str(i), "answer": "a"} for i in range(12)))
+    task = get_task(str(path))
+    assert [p.question for p in task.load("test")] == ["1", "6", "11"]
+    assert [p.question for p in task.load("train")] == ["0", "2", "3", "4", "5", "7", "8", "9", "10"]
+
+
 def test_your_own_reward(tmp_path, monkeypatch):
     (tmp_path / "my_rewards.py").write_text(
         "def long_enough(completions, level, **kwargs):\n"
-        "    return [1.0 if len(c) >= n else 0.2 for c, n in zip(completions, level)]\n"
+        "    texts = [c[0]['content'] for c in completions]\n"
+        "    return [None if t == 'pass' else 1.0 if len(t) >= n else 0.2 for t, n in zip(texts, level)]\n"
+        "def for_plain_text(completions, **kwargs):\n"
+        "    return [float(c.endswith('.')) for c in completions]\n"
     )
     monkeypatch.chdir(tmp_path)
     path = lines(tmp_path / "own.jsonl", {"prompt": "Say more.", "completion": "more", "level": 3})
@@ -160,6 +171,27 @@ def test_your_own_reward(tmp_path, monkeypatch):
     (problem,) = task.load("test")
     assert task.grade(problem, "abc").correct
     assert not task.grade(problem, "ab").correct
+    assert not task.grade(problem, "pass").correct
+    with pytest.raises(BadInput, match=r"'my_rewards:for_plain_text' failed on .*own\.jsonl, line 1.*endswith"):
+        get_task(str(path), reward="my_rewards:for_plain_text")
+
+
+def test_trls_own_rewards_are_rewards(tmp_path):
+    path = lines(tmp_path / "own.jsonl", {"prompt": "2 + 3?", "completion": "$5$", "solution": "$5$"})
+    task = get_task(str(path), reward="trl.rewards:accuracy_reward")
+    (problem,) = task.load("test")
+    assert task.grade(problem, r"It is \boxed{5}.").correct
+    assert not task.grade(problem, "$6$").correct
+
+
+def test_a_preference_is_scored_by_its_chosen_reply(tmp_path):
+    pair = {"prompt": "1 + 1", "chosen": [{"role": "assistant", "content": "Answer: 2"}], "rejected": "Answer: 3"}
+    task = get_task(str(lines(tmp_path / "own.jsonl", pair)))
+    (problem,) = task.load("test")
+    assert problem.completion is None
+    assert problem.columns == {"chosen": "Answer: 2", "rejected": "Answer: 3"}
+    assert task.grade(problem, "Answer: 2").correct
+    assert not task.grade(problem, "Answer: 3").correct
 
 
 @pytest.mark.parametrize(
@@ -173,6 +205,8 @@ def test_your_own_reward(tmp_path, monkeypatch):
         ('{"messages": [{"role": "user"}], "answer": "b"}\n', "messages must be a list of messages"),
         ('{"messages": [{"role": "assistant", "content": "b"}]}\n', "no user turn"),
         ('{"prompt": "a", "answer": null}\n', "line 1: neither completion nor answer"),
+        ('{"prompt": "a", "chosen": "b"}\n', "line 1: chosen alone"),
+        ('{"prompt": "a", "chosen": "b", "rejected": 5}\n', "line 1: rejected is 5; it must be text"),
         ('\n{"prompt": "a", "completion": 5}\n', "line 2: completion is 5; it must be text"),
         ("", "has no problems in it"),
     ],

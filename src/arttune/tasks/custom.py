@@ -1,12 +1,13 @@
 """A user's own task: a JSONL file, and a grade that is built in or a Python reward function.
 
 Each line has `prompt` (text, or a list of messages) or `messages` (whose last assistant turn is the completion), and
-`completion`, `answer` or both. A line with `answer` alone can be scored but not supervised on; one with `completion`
-alone is scored against the completion.
+`completion`, `answer` or both, or `chosen` and `rejected`. A line without `completion` can be scored but not
+supervised on; one without `answer` is scored against its completion, or else its chosen reply.
 
 What is graded is what follows the last `Answer:` of the reply; where the file itself never uses that marker, the whole
-reply. The reward function is one that TRL would take: `reward(completions, prompts=..., answer=..., **columns)`
-returns a number for each completion, and 1.0 or more counts as correct.
+reply. A reward function is called as TRL calls it on conversations: `reward(completions=..., prompts=..., answer=...,
+**columns)` with a list of messages for each prompt and each completion. It returns a number for each, of which 1.0 or
+more counts as correct, or None.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ Reward = Callable[..., list[float]]
 
 
 def custom(path: Path, test: Path | None = None, grader: str | None = None, reward: str | None = None) -> Task:
-    """The task in the file `path`. `test` is the file to score on; without it a fifth of `path` is kept for that.
+    """The task in the file `path`.
+
+    `test` is the file to score on; without it every fifth line of `path` is kept for that.
 
     `grader` is `number`, `exact` or `math`, by default `number` if all answers are numbers and else `exact`; `reward`
     is `module:function` and takes the grader's place. Raises `BadInput` naming the file and line.
@@ -36,32 +39,47 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
     if grader is not None and grader not in GRADERS:
         raise BadInput(f"unknown grader {grader!r}; there are {', '.join(GRADERS)}")
     function = _reward(reward) if reward else None
-    cut = len(everything) - max(1, len(everything) // 5)
-    uses_marker = any(marked(p.completion or p.question) for p in everything)
+    # Spread over the file, which may be sorted by kind.
+    kept = range(len(everything) - 1, -1, -5)
+    uses_marker = any(marked(_told(p) or p.question) for p in everything)
     same = GRADERS[grader or ("number" if all(is_number(_gold(p)) for p in everything) else "exact")]
 
     def load(split: str) -> list[Problem]:
         if test is not None:
             return everything if split == "train" else [_problem(row, where) for where, row in read_jsonl(test)]
-        return everything[:cut] if split == "train" else everything[cut:]
+        return [problem for i, problem in enumerate(everything) if (i in kept) == (split == "test")]
 
     def grade(problem: Problem, text: str) -> Grade:
         found = marked(text) if uses_marker else text.strip()
         if function is None:
             return Grade(bool(found) and same(_gold(problem), str(found)), bool(found))
         columns = {name: [value] for name, value in (problem.columns | {"answer": problem.answer}).items()}
-        points = function(completions=[text], prompts=[problem.prompt], **columns)
-        return Grade(float(points[0]) >= 1.0, bool(found))
+        reply = [{"role": "assistant", "content": text}]
+        (points,) = function(completions=[reply], prompts=[problem.prompt], **columns)
+        return Grade(points is not None and float(points) >= 1.0, bool(found))
 
+    if function is not None:
+        first = everything[0]
+        try:
+            grade(first, _gold(first))
+        except Exception as error:
+            raise BadInput(
+                f"reward {reward!r} failed on {first.where}, given its own answer: {type(error).__name__}: {error}"
+            ) from error
     return Task(path.stem, f"your own problems in {path}", load, grade, 256)
 
 
 def _gold(problem: Problem) -> str:
-    """The answer a reply is compared with: the given one, or the completion's."""
+    """The answer a reply is compared with: the given one, or the completion's, or the chosen reply's."""
     if problem.answer is not None:
         return problem.answer
-    completion = problem.completion or ""
-    return marked(completion) or completion
+    told = _told(problem)
+    return marked(told) or told
+
+
+def _told(problem: Problem) -> str:
+    """The reply the file gives: completion or chosen; empty if it gives none."""
+    return problem.completion or problem.columns.get("chosen") or ""
 
 
 def _problem(row: dict[str, Any], where: str) -> Problem:
@@ -75,19 +93,29 @@ def _problem(row: dict[str, Any], where: str) -> Problem:
             [{"role": "user", "content": asked}] if isinstance(asked, str) else _messages(asked, f"{where}: prompt")
         )
         completion = row.get("completion")
-        if isinstance(completion, list):
-            completion = _messages(completion, f"{where}: completion")[-1]["content"]
     else:
         raise BadInput(f"{where}: no field prompt or messages; it has {', '.join(row) or 'none'}")
     if not any(turn["role"] == "user" for turn in prompt):
         raise BadInput(f"{where}: no user turn to put the picture in")
-    if completion is not None and not isinstance(completion, str):
-        raise BadInput(f"{where}: completion is {completion!r}; it must be text or a list with an assistant message")
     answer = None if row.get("answer") is None else str(row["answer"])
-    if completion is None and answer is None:
-        raise BadInput(f"{where}: neither completion nor answer; one of them is needed")
     known = ("prompt", "messages", "completion", "answer")
-    return Problem(prompt, completion, answer, {k: v for k, v in row.items() if k not in known})
+    columns = {k: v for k, v in row.items() if k not in known}
+    pair = [name for name in ("chosen", "rejected") if columns.get(name) is not None]
+    if len(pair) == 1:
+        raise BadInput(f"{where}: {pair[0]} alone; chosen and rejected come together")
+    if completion is None and answer is None and not pair:
+        raise BadInput(f"{where}: neither completion nor answer, nor chosen and rejected; give one of them")
+    columns |= {name: _reply(columns[name], f"{where}: {name}") for name in pair}
+    return Problem(prompt, _reply(completion, f"{where}: completion"), answer, columns, where)
+
+
+def _reply(value: Any, where: str) -> str | None:
+    """The text of a completion, which TRL's data sets may write as a list of messages."""
+    if isinstance(value, list):
+        return _messages(value, where)[-1]["content"]
+    if value is not None and not isinstance(value, str):
+        raise BadInput(f"{where} is {value!r}; it must be text or a list with an assistant message")
+    return value
 
 
 def _messages(value: Any, where: str) -> list[dict[str, str]]:

@@ -32,4 +32,5 @@ def _problem(row: dict[str, Any], where: str) -> Problem:
         raise BadInput(f"{where}: the answer has no '#### N' line")
     answer = gold.strip().replace(",", "")
     completion = f"{re.sub(r'<<[^>]*>>', '', work).strip()}\nAnswer: {answer}"
-    return Problem([{"role": "user", "content": str(row["question"]) + NUMBER_SUFFIX}], completion, answer)
+    prompt = [{"role": "user", "content": str(row["question"]) + NUMBER_SUFFIX}]
+    return Problem(prompt, completion, answer, where=where)

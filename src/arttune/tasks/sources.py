@@ -39,7 +39,7 @@ def rows(
     except Exception as error:
         raise BadInput(
             f"data set {hub[0]} could not be fetched from the Hugging Face hub ({type(error).__name__}); "
-            "give --data FILE, or set ARTTUNE_DATA to a folder of its files"
+            "give a file of it (--data; in training --test-data too), or set ARTTUNE_DATA to a folder of its files"
         ) from None
 
 

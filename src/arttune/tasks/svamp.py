@@ -34,7 +34,8 @@ def _problem(row: dict[str, Any], where: str) -> Problem:
     except (TypeError, ValueError):
         raise BadInput(f"{where}: Answer {row['Answer']!r} is not a number") from None
     work = _spelled(str(row.get("Equation", "")), answer)
-    return Problem([{"role": "user", "content": question + NUMBER_SUFFIX}], f"{work}Answer: {answer}", answer)
+    prompt = [{"role": "user", "content": question + NUMBER_SUFFIX}]
+    return Problem(prompt, f"{work}Answer: {answer}", answer, where=where)
 
 
 def _spelled(equation: str, answer: str) -> str:

@@ -14,13 +14,15 @@ Message = dict[str, str]
 class Problem:
     """One problem: the conversation that asks it, the answer to supervise on (if any) and the gold answer (if any).
 
-    `columns` are the further fields of its source; reward functions get them by name.
+    `columns` are the further fields of its source; reward functions get them by name. `where` is its place in its
+    source, in words for an error message.
     """
 
     prompt: list[Message]
     completion: str | None = None
     answer: str | None = None
     columns: dict[str, Any] = field(default_factory=dict)
+    where: str = ""
 
     @property
     def question(self) -> str:
