@@ -146,6 +146,24 @@ def test_foreign_provenance_is_bad_input(tmp_path, chunk, value):
         Painting.load(tmp_path / "odd.png")
 
 
+def test_a_photograph_is_turned_as_its_camera_says(tmp_path):
+    lying = Image.new("RGB", (56, 28), "red")
+    lying.paste("blue", (0, 0, 28, 28))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned a quarter clockwise: what lies left is up
+    lying.save(tmp_path / "photo.png", exif=exif)
+    shown = start_pixels(str(tmp_path / "photo.png"), (56, 28))
+    assert shown[:, 0, 0].tolist() == [0, 0, 255]
+    assert shown[:, -1, -1].tolist() == [255, 0, 0]
+
+
+def test_a_painting_saved_again_with_an_opaque_alpha_is_the_same(tmp_path):
+    painting = Painting(start_pixels("noise", (28, 28)))
+    painting.save(tmp_path / "art.png")
+    Image.open(tmp_path / "art.png").convert("RGBA").save(tmp_path / "again.png")
+    assert torch.equal(Painting.load(tmp_path / "again.png").pixels, painting.pixels)
+
+
 def test_a_transparent_picture_is_no_painting(tmp_path):
     Image.fromarray(np.zeros((28, 28, 4), dtype=np.uint8), "RGBA").save(tmp_path / "glass.png")
     with pytest.raises(BadInput, match="transparent"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from PIL import Image
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
 import zoo
 from arttune.canvas import start_pixels
@@ -67,6 +67,34 @@ def test_an_illegal_size_names_legal_neighbours(family_name):
     for hopeless in (0, -28, 10**6):
         with pytest.raises(BadInput, match="Nearest"):
             family.size(hopeless)
+
+
+def test_the_nearest_of_a_long_canvas_may_be_long():
+    for wish, nearest in (((56, 1401), "56x1400"), ((1401, 56), "1400x56"), ((100, 9000), "84x8988 or 84x9016")):
+        with pytest.raises(BadInput, match=f"Nearest: {nearest}"):
+            FAMILIES["qwen2_5_vl"].size(wish)
+
+
+def test_patches_equal_those_of_transformers_defaults_for_qwen2_vl():
+    """The processor as it comes, told nothing by us: its own mean, deviation, patches and limits."""
+    theirs = Qwen2VLImageProcessorPil()
+    for name in ("qwen2_vl", "qwen2_5_vl"):
+        family = FAMILIES[name]
+        limits = theirs.size["shortest_edge"], theirs.size["longest_edge"]
+        assert (family.min_pixels, family.max_pixels) == limits
+        pixels = start_pixels("noise", (224, 308), seed=7)
+        picture = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+        made = theirs(images=[picture], return_tensors="pt")["pixel_values"]
+        assert (family.patches(pixels.float() / 255) - made).abs().max() <= 1e-6
+
+
+def test_the_qwen3_facts_are_those_released():
+    """The figures of the released `preprocessor_config.json`, written out here a second time on purpose."""
+    for name in ("qwen3_vl", "qwen3_5"):
+        family = FAMILIES[name]
+        assert (family.patch, family.merge, family.frames) == (16, 2, 2)
+        assert (family.mean, family.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        assert (family.min_pixels, family.max_pixels) == (65536, 16777216)
 
 
 def test_the_default_is_64_tokens(family_name):

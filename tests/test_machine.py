@@ -11,6 +11,7 @@ import zoo
 from arttune.machine import BF16, device, fast_attention, precision
 
 
+@pytest.mark.slow  # a timing, which other work on the cores could turn
 def test_auto_is_the_precision_that_multiplies_faster_here():
     """Forward and backward matrix products; where the hardware has bfloat16 it wins by far, and loses by far if not."""
 

@@ -45,8 +45,10 @@ def gradient(model: Any, made: dict[str, torch.Tensor], **extra: Any) -> tuple[A
 
 @pytest.mark.parametrize("name", SHARING)
 @pytest.mark.parametrize("fused", [False, True])
-def test_shared_equals_naive(name, fused, monkeypatch):
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_shared_equals_naive(name, fused, attention, monkeypatch):
     model = painted(name)
+    model.get_base_model().set_attn_implementation({"text_config": attention})
     if fused:
         add_fused_lm_head(model.get_base_model(), outputs=FIELDS)
     extra = {"fused_lm_head": True} if fused else {}

@@ -33,6 +33,13 @@ def test_going_back_to_a_checkpoint_drops_what_came_after(tmp_path):
     assert [line["loss"] for line in read_metrics(path)] == [1.0, 2.0, 3.0, 40.0, 50.0]
 
 
+def test_a_line_cut_off_by_a_kill_does_not_swallow_the_next(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 3.0}\n{"step": 2, "lo')
+    Metrics(path).add(2, {"loss": 2.0})
+    assert [line["loss"] for line in read_metrics(path)] == [3.0, 2.0]
+
+
 def test_only_complete_checkpoints_count(tmp_path):
     assert last_checkpoint(tmp_path) is None
     for step, text in ((5, '{"global_step": 5}'), (10, '{"global_step": 10}'), (15, '{"global_st'), (20, None)):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 import yaml
+from transformers import get_scheduler
 
 from arttune.errors import BadInput
-from arttune.settings import Settings
+from arttune.settings import SCHEDULES, Settings
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
@@ -14,6 +16,22 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
     found = Settings.read(tmp_path / "c.yaml", {"seed": 5})
     assert (found.steps, found.seed, found.learning_rate) == (7, 5, 1e-3)
     assert found.batch_size == Settings().batch_size
+
+
+def test_a_file_may_write_names_as_the_flags_do(tmp_path):
+    (tmp_path / "c.yaml").write_text("batch-size: 3\nmax_new_tokens: 9\n")
+    found = Settings.read(tmp_path / "c.yaml", {})
+    assert (found.batch_size, found.max_new_tokens) == (3, 9)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_needs_nothing_more(name):
+    """The reference is transformers' own maker of schedules, called as its trainer calls it."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = get_scheduler(name, optimizer, num_warmup_steps=2, num_training_steps=10)
+    for _ in range(10):
+        optimizer.step()
+        schedule.step()
 
 
 def test_what_is_written_reads_back_the_same(tmp_path):
@@ -34,7 +52,10 @@ def test_what_is_written_reads_back_the_same(tmp_path):
         ("learning_rate: fast", "must be a number"),
         ("warmup: -1", "cannot be negative"),
         ("dtype: float16", "auto, bfloat16, float32"),
-        ("schedule: wobbly", "transformers knows linear, cosine"),
+        ("schedule: wobbly", "use linear, cosine"),
+        ("schedule: cosine_with_min_lr", "use linear, cosine"),
+        ("max_new_tokens: 0", "at least 1"),
+        ("threads: -1", "at least 1"),
         ("report_to: crystal_ball", "trackers installed here"),
         ("seed: -1", "between 0 and"),
         ("- steps", "must hold `name: value` lines"),

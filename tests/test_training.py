@@ -104,6 +104,10 @@ def test_the_best_validated_checkpoint_is_kept(tiny_folder, problems, tmp_path, 
     last = Painting.load(out / "checkpoints" / "checkpoint-12" / "art.png").pixels
     assert torch.equal(Painting.load(out / "art.png").pixels, best)
     assert not torch.equal(best, last)
+    for name in ("results.json", "art.png"):  # as if killed while it scored
+        (out / name).unlink()
+    training.resume(out, {})
+    assert torch.equal(Painting.load(out / "art.png").pixels, best)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -113,7 +117,7 @@ def test_an_interrupted_run_ends_with_the_same_picture(tiny_folder, problems, tm
     reference = tmp_path / "reference"
     training.train(settings(tiny_folder, problems), reference)
     out = tmp_path / "run"
-    arttune = [sys.executable, "-c", "from arttune.cli import main; main()", "train", "--out", str(out)]
+    arttune = [Path(sys.executable).with_name("arttune"), "train", "--out", str(out)]
     running = subprocess.Popen([*arttune, "--config", str(config)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while len(read_metrics(out / "metrics.jsonl")) < 6 and time.monotonic() < deadline and running.poll() is None:
@@ -167,7 +171,7 @@ def test_the_next_command_scores_the_same_problems(tiny_folder, problems, tmp_pa
     test.write_text("".join(problems.read_text().splitlines(keepends=True)[:7]))
     training.train(settings(tiny_folder, problems, steps=2, validation=0, test_data=str(test), test_limit=5), out)
     expected = json.loads((out / "results.json").read_text())["scores"][1]
-    monkeypatch.setattr(sys, "argv", [*shlex.split(training.next_command(out)), "--json"])
+    monkeypatch.setattr(sys, "argv", ["arttune", *shlex.split(training.next_command(out)), "--json"])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert not stop.value.code
@@ -205,7 +209,7 @@ def test_bad_input_leaves_nothing_behind(tiny_folder, problems, tmp_path):
         ({"objective": "hope"}, "unknown objective 'hope'; there are sft"),
         ({"start": "nothing.png"}, "no picture file and no colour"),
         ({"start": str(tmp_path / "no.png")}, "is not a picture"),
-        ({"task": str(tmp_path / "no.jsonl")}, "training problem 1 has no completion"),
+        ({"task": str(tmp_path / "no.jsonl")}, "no.jsonl, line 1: no completion"),
         ({"test_data": str(tmp_path / "none.jsonl")}, "no such file"),
     ):
         with pytest.raises(BadInput, match=complaint):

@@ -74,7 +74,8 @@ def start_pixels(start: str, size: tuple[int, int], ground: str = "#808080", see
 
 
 def _from_picture(path: Path, size: tuple[int, int], ground: str) -> torch.Tensor:
-    picture = _open(path).convert("RGBA")
+    # Cameras store a portrait lying on its side, with a note to turn it.
+    picture = ImageOps.exif_transpose(_open(path)).convert("RGBA")
     backdrop = Image.new("RGBA", picture.size, ImageColor.getrgb(ground))
     composed = Image.alpha_composite(backdrop, picture).convert("RGB")
     height, width = size
@@ -166,7 +167,7 @@ class Painting:
     def load(cls, path: str | os.PathLike[str]) -> Painting:
         """Read a painting; any opaque picture will do, provenance or not. Raises `BadInput` if it cannot be read."""
         picture = _open(Path(path))
-        if "A" in picture.getbands() or "transparency" in picture.info:
+        if picture.has_transparency_data and (np.array(picture.convert("RGBA"))[..., 3] < 255).any():
             raise BadInput(
                 f"{path} has transparent pixels; a painting is opaque RGB. Use it as a start picture instead"
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -36,6 +37,11 @@ err = Console(stderr=True)
 
 def _say(line: str) -> None:
     err.print(f"arttune: {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _program() -> str:
+    """How to call this program again: by its name where the shell finds it, else by its path (`make demo`'s .venv)."""
+    return "arttune" if shutil.which("arttune") else sys.argv[0]
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -95,10 +101,13 @@ def train(
             scores = training.train(Settings.read(config, flags), out_folder, _say)
     except KeyboardInterrupt:
         if (out_folder / training.CONFIG).is_file():
-            _say(f"interrupted; go on with: arttune train --resume --out {out_folder}")
+            _say(f"interrupted; go on with: {_program()} train --resume --out {out_folder}")
         raise typer.Exit(1) from None
     out.print(score_table(scores))
-    for line in (f"The painting: {out_folder / training.ART}", f"Next: {training.next_command(out_folder)}"):
+    for line in (
+        f"The painting: {out_folder / training.ART}",
+        f"Next: {_program()} {training.next_command(out_folder)}",
+    ):
         out.print(line, soft_wrap=True, highlight=False, markup=False)
 
 

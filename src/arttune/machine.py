@@ -24,7 +24,7 @@ def device() -> str:
 def precision(name: str) -> str:
     """What a `dtype` setting stands for here: `auto` is bfloat16 where the hardware multiplies it, else float32.
 
-    A CPU without such instructions emulates it, backwards at a fiftieth of float32's speed.
+    A CPU without such instructions emulates it, many times slower than float32 (`benchmarks/cpu_step.txt`).
     """
     if name != "auto":
         return name

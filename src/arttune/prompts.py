@@ -24,9 +24,9 @@ def placeholder(tokens: int) -> str:
 
 
 def with_picture(conversation: Any, tokens: int) -> Any:
-    """A conversation (list of messages) or plain string with the placeholders in place; other values unchanged.
+    """A conversation (list of messages) or plain string with the placeholders of a canvas of `tokens` tokens in place.
 
-    Raises `BadInput` if there is no user turn, or if the picture is already there.
+    `tokens` is `ArtConfig.tokens`. Raises `BadInput` if there is no user turn, or if the picture is already there.
     """
     if isinstance(conversation, str):
         _refuse_twice(conversation)

@@ -15,6 +15,8 @@ class Metrics:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines: list[dict[str, Any]] = read_metrics(path)
+        if self.lines:
+            self._write()  # without what a kill cut off, or the next line would be glued to it
 
     def clear(self) -> None:
         """Start the file anew."""
@@ -35,8 +37,11 @@ class Metrics:
         else:
             kept.append({"step": step} | values)
         self.lines = kept
+        self._write()
+
+    def _write(self) -> None:
         scratch = self.path.with_suffix(".tmp")
-        scratch.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        scratch.write_text("".join(json.dumps(line) + "\n" for line in self.lines), encoding="utf-8")
         scratch.replace(self.path)
 
 

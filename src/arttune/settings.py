@@ -10,12 +10,16 @@ from typing import Any
 
 import yaml
 from transformers.integrations import get_available_reporting_integrations
-from transformers.trainer_utils import SchedulerType
 
 from arttune.errors import BadInput
 from arttune.machine import PRECISIONS
 
 KINDS = {int: "a whole number", float: "a number", str: "text"}
+# Those of transformers' schedules that need no arguments of their own.
+SCHEDULES = (
+    *("linear", "cosine", "cosine_with_restarts", "polynomial"),
+    *("constant", "constant_with_warmup", "inverse_sqrt"),
+)
 
 
 def _setting(default: Any, about: str) -> Any:
@@ -58,9 +62,10 @@ class Settings:
         hints = typing.get_type_hints(type(self))
         for item in fields(self):
             setattr(self, item.name, _checked(item.name, getattr(self, item.name), hints[item.name]))
-        for name in ("steps", "batch_size", "accumulate", "eval_every"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("steps", "batch_size", "accumulate", "eval_every", "max_new_tokens", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise BadInput(f"{name} is {value}; it must be at least 1")
         for name in ("warmup", "validation", "test_limit"):
             if getattr(self, name) < 0:
                 raise BadInput(f"{name} is {getattr(self, name)}; it cannot be negative")
@@ -68,8 +73,8 @@ class Settings:
             raise BadInput(f"learning_rate is {self.learning_rate}; it must be above 0")
         if not 0 <= self.seed < 2**32:
             raise BadInput(f"seed is {self.seed}; it must be between 0 and 4294967295")
-        if self.schedule not in (known := [s.value for s in SchedulerType]):
-            raise BadInput(f"schedule is {self.schedule!r}; transformers knows {', '.join(known)}")
+        if self.schedule not in SCHEDULES:
+            raise BadInput(f"schedule is {self.schedule!r}; use {', '.join(SCHEDULES)}")
         trackers = get_available_reporting_integrations()
         if self.report_to not in ("none", "all", *trackers):
             there = ", ".join(trackers) or "none"
@@ -80,7 +85,8 @@ class Settings:
     @classmethod
     def read(cls, path: Path | None, flags: dict[str, Any]) -> Settings:
         """Settings of a YAML file with `flags` over them. Raises `BadInput` naming file and setting."""
-        values = {} if path is None else read_yaml(path)
+        given = {} if path is None else read_yaml(path)
+        values = {str(name).replace("-", "_"): value for name, value in given.items()}
         unknown = sorted(set(values) - {item.name for item in fields(cls)})
         if unknown:
             raise BadInput(f"{path}: unknown setting {', '.join(unknown)}; `arttune train --help` lists them")

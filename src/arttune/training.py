@@ -117,12 +117,12 @@ def _open(settings: Settings) -> tuple[Problems, Loaded]:
     if not train_set or not test:
         raise BadInput(f"{settings.task} has {len(train_set)} training and {len(test)} test problems; both need some")
     if settings.objective == "sft":
-        for i, problem in enumerate(everything, start=1):
+        for problem in everything:
             if problem.completion is None:
-                raise BadInput(f"{settings.task}: training problem {i} has no completion; sft needs one for each")
+                raise BadInput(f"{problem.where}: no completion; sft needs one for each training problem")
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    return Problems(task, train_set, validation, test), load_model(settings.model, getattr(torch, settings.dtype))
+    return Problems(task, train_set, validation, test), load_model(settings.model, settings.dtype)
 
 
 def _canvas_config(settings: Settings, loaded: Loaded) -> ArtConfig:
@@ -279,9 +279,9 @@ def _write_samples(path: Path, samples: list[list[Sample]]) -> None:
 
 
 def next_command(out: Path) -> str:
-    """What a user would type next: the painting scored on its own, on the very problems of the run's table."""
+    """The arguments to type next: the painting scored on its own, on the very problems of the run's table."""
     settings = Settings.read(out / CONFIG, {})
-    words = ["arttune", "eval", "--model", settings.model, "--task", settings.task, "--adapter", str(out)]
+    words = ["eval", "--model", settings.model, "--task", settings.task, "--adapter", str(out)]
     options = {
         "--data": settings.test_data,
         "--grader": settings.grader,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +23,7 @@ def test_the_demo_paints_a_picture_that_helps(tmp_path):
     before, after = json.loads((out / "results.json").read_text())["scores"]
     assert after["n"] >= 150
     assert after["ci95"][0] > before["ci95"][1]
-    assert f"--adapter {out}" in done.stdout.replace("\n", " ")
-    scored = [arttune, "eval", "--task", after["task"], "--adapter", out, "--limit", "150", "--json"]
-    again = subprocess.run(scored, capture_output=True, text=True, check=True, cwd=tmp_path)
+    (typed,) = [line.removeprefix("Next: ") for line in done.stdout.splitlines() if line.startswith("Next: ")]
+    again = subprocess.run([*shlex.split(typed), "--json"], capture_output=True, text=True, check=True, cwd=tmp_path)
     (score,) = json.loads(again.stdout)["scores"]
     assert score["correct"] == after["correct"], "the painting alone, in a fresh process, scores the same"

