@@ -6,7 +6,8 @@ Every arm paints the same canvas on the same SVAMP problems in the same order, f
 schedule (one arm apart) over the same number of steps; 140 training problems are kept out for a loss and a score at
 the end. Arms: Muon on the matrix of picture tokens (what arttune uses) over rates and momenta, Adam likewise, the sign
 of the momentum, the momentum normalised to unit root mean square, and Adam preconditioned in the space of the tower's
-linear patch embedding. One rate is one unit of [0, 1] pixel range a step.
+linear patch embedding. One rate is one unit of [0, 1] pixel range a step. Printed first are the singular values of the
+first gradient as a matrix of picture tokens: what Muon is for.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from arttune.evaluate import evaluate
 from arttune.machine import describe
 from arttune.models import load_model
 from arttune.objectives.sft import Grouped, rows
-from arttune.optimizer import CanvasMuon
+from arttune.optimizer import CanvasMuon, to_tokens
 from arttune.tasks import get_task, hold_out
 from arttune.tuner import art_layer
 
@@ -128,6 +129,16 @@ ARMS: dict[str, tuple[str, str, Callable[..., torch.optim.Optimizer]]] = {
 }
 
 
+def spectrum(trainer: Grouped) -> list[float]:
+    """Singular values of one batch's gradient at the start, as shares of the largest: smallest, median, top two."""
+    layer = art_layer(trainer.model)
+    pixels = layer.canvas().weight
+    trainer.model(**trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))).loss.backward()
+    values = torch.linalg.svdvals(to_tokens(pixels.grad, layer.family.unit)).sort().values
+    pixels.grad = None
+    return [float(values[i] / values[-1]) for i in (0, len(values) // 2, -2, -1)]
+
+
 def run(arm: str, steps: int, batch: int, seed: int) -> dict[str, Any]:
     start, schedule, make = ARMS[arm]
     loaded = load_model("smol")
@@ -165,6 +176,7 @@ def run(arm: str, steps: int, batch: int, seed: int) -> dict[str, Any]:
         optimizers=(optimizer, None),
     )
     trainer.remove_callback(PrinterCallback)
+    first = spectrum(trainer)
     begun = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - begun
@@ -182,7 +194,13 @@ def run(arm: str, steps: int, batch: int, seed: int) -> dict[str, Any]:
         picture_tokens=config.tokens,
     )
     last = losses[-20:]
-    found = {"arm": arm, "loss": sum(last) / len(last), "kept_loss": kept_loss, "train_seconds": seconds}
+    found = {
+        "arm": arm,
+        "spectrum": first,
+        "loss": sum(last) / len(last),
+        "kept_loss": kept_loss,
+        "train_seconds": seconds,
+    }
     return found | score.as_dict()
 
 
@@ -198,6 +216,9 @@ def main() -> None:
     results = []
     for arm in options.arm or ARMS:
         found = run(arm, options.steps, options.batch, options.seed)
+        if not results:
+            shown = ", ".join(f"{share:.3f}" for share in found["spectrum"])
+            print(f"singular values of the first gradient, smallest, median, top two: {shown}", flush=True)
         results.append(found)
         low, high = found["ci95"]
         print(
