@@ -30,10 +30,9 @@ Reward = Callable[..., list[float]]
 def custom(path: Path, test: Path | None = None, grader: str | None = None, reward: str | None = None) -> Task:
     """The task in the file `path`.
 
-    `test` is the file to score on; without it every fifth line of `path` is kept for that.
-
-    `grader` is `number`, `exact` or `math`, by default `number` if all answers are numbers and else `exact`; `reward`
-    is `module:function` and takes the grader's place. Raises `BadInput` naming the file and line.
+    `test` is the file to score on; without it every fifth line of `path` is kept for that. `grader` is `number`,
+    `exact` or `math`, by default `number` if all answers are numbers and else `exact`; `reward` is `module:function`
+    and takes the grader's place. Raises `BadInput` naming the file and line, or a reward that cannot be called.
     """
     everything = [_problem(row, where) for where, row in read_jsonl(path)]
     if grader is not None and grader not in GRADERS:
