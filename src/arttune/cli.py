@@ -65,7 +65,7 @@ def _defaults_from(context: typer.Context, path: Path | None) -> Path | None:
     """Take a command's defaults from a YAML file, so that flags given on the command line win."""
     if path is not None and not context.resilient_parsing:
         values = read_yaml(path)
-        names = {option.lstrip("-"): p.name for p in context.command.params for option in p.opts}
+        names = {option.lstrip("-").replace("-", "_"): p.name for p in context.command.params for option in p.opts}
         unknown = sorted(set(values) - set(names) - {str(n) for n in names.values()})
         if unknown:
             raise BadInput(

@@ -85,8 +85,7 @@ class Settings:
     @classmethod
     def read(cls, path: Path | None, flags: dict[str, Any]) -> Settings:
         """Settings of a YAML file with `flags` over them. Raises `BadInput` naming file and setting."""
-        given = {} if path is None else read_yaml(path)
-        values = {str(name).replace("-", "_"): value for name, value in given.items()}
+        values = {} if path is None else read_yaml(path)
         unknown = sorted(set(values) - {item.name for item in fields(cls)})
         if unknown:
             raise BadInput(f"{path}: unknown setting {', '.join(unknown)}; `arttune train --help` lists them")
@@ -110,7 +109,7 @@ class Settings:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that is a mapping. Raises `BadInput` otherwise."""
+    """A YAML file that is a mapping; names may be written as the flags are. Raises `BadInput` otherwise."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -119,7 +118,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise BadInput(f"{path} must hold `name: value` lines, as `arttune train --help` names them")
-    return values
+    return {str(name).replace("-", "_"): value for name, value in values.items()}
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:
