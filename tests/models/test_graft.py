@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import copy
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from transformers import (
 import zoo
 from arttune.errors import BadInput
 from arttune.families import detect
-from arttune.models.graft import graft, save
+from arttune.models.graft import graft, save, save_tower
 from arttune.models.text import read_text_model
 from arttune.prompts import PAD, placeholder
 
@@ -93,6 +94,22 @@ def test_tower_tokens_have_the_norm_of_text_embeddings(text_folder):
     tokens = model.model.get_image_features(family.patches(noise), grid, return_dict=True).pooler_output[0]
     wish = model.get_input_embeddings().weight.norm(dim=1).mean()
     assert tokens.norm(dim=1).mean().item() == pytest.approx(wish.item(), rel=0.05)
+
+
+def test_a_saved_tower_is_taken_with_its_own_shape(text_folder, tmp_path):
+    text = read_text_model(text_folder)
+    source, _ = graft(text, seed=3)
+    config = copy(source.model.visual.config)
+    config.depth, config.num_heads = 2, 6
+    tower = type(source.model.visual)(config)
+    save_tower(tower, tmp_path / "tower.safetensors", {"seed": "3"})
+    model, tokenizer = graft(text, tower=tmp_path / "tower.safetensors")
+    save(model, tokenizer, tmp_path / "grafted")
+    loaded = AutoModelForImageTextToText.from_pretrained(tmp_path / "grafted", dtype=torch.float32)
+    assert (loaded.config.vision_config.depth, loaded.config.vision_config.num_heads) == (2, 6)
+    expected = tower.state_dict()
+    for name, weight in loaded.model.visual.state_dict().items():
+        assert torch.equal(weight, expected[name].half().float()), name
 
 
 def test_other_sources_are_refused(tmp_path):

@@ -1,0 +1,92 @@
+"""Training the tower: the language model stays bit-identical, and a killed run ends where an unbroken one does."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import reading
+import seeing
+import train
+from arttune.models import load_model
+from arttune.models.graft import FAMILY, read_tower
+from scenes import scene
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture
+def start(tiny_folder, monkeypatch):
+    """`train.py` on a tiny model, a few steps a stage; the texts are two problems instead of whole tasks."""
+    monkeypatch.setattr(reading, "TEXTS", ("reasoning_gym:chain_sum",))
+
+    def run(out: Path, die: tuple[str, int] | None = None) -> None:
+        few = {"--codes": 3, "--spell": 3, "--see": 3, "--read": 3, "--patches": 64, "--rows": 2, "--threads": 1}
+        flags = [str(item) for pair in (few | {"--save-every": 0}).items() for item in pair] + [
+            "--sides",
+            "1",
+            "0",
+            "0",
+        ]
+        monkeypatch.setattr(sys, "argv", ["train.py", "--model", str(tiny_folder), "--out", str(out), *flags])
+        steps = train.Run.steps
+
+        def mortal(self, stage, *rest):
+            for step in steps(self, stage, *rest):
+                if (stage, step) == die:
+                    raise Killed
+                yield step
+
+        with monkeypatch.context() as patch:
+            patch.setattr(train.Run, "steps", mortal)
+            train.main()
+
+    threads = torch.get_num_threads()
+    yield run
+    torch.set_num_threads(threads)
+
+
+def test_a_killed_run_goes_on_to_the_same_tower_and_the_language_model_is_untouched(start, tiny_folder, tmp_path):
+    before = {n: w.clone() for n, w in load_model(str(tiny_folder), "float32").model.state_dict().items()}
+    start(tmp_path / "whole")
+    for die in (("codes", 1), ("spell", 1), ("see", 2), ("read", 1)):
+        with pytest.raises(Killed):
+            start(tmp_path / "broken", die)
+    start(tmp_path / "broken")
+    whole, broken = (read_tower(tmp_path / name / "tower.safetensors")[1] for name in ("whole", "broken"))
+    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+    grown = train.Reader(tiny_folder, tower=tmp_path / "whole" / "tower.safetensors").model.state_dict()
+    for name, weight in before.items():
+        if ".visual." not in name:
+            assert torch.equal(weight, grown[name]), f"{name} belongs to the language model and changed"
+    untrained = train.Reader(tiny_folder)
+    train.begin(untrained, 0, None)
+    moved = [
+        n for n, weight in untrained.tower.state_dict().items() if not torch.equal(weight.half().float(), whole[n])
+    ]
+    assert len(moved) == len(whole), "some of the tower was never trained"
+
+
+def test_marks_stand_in_the_order_of_the_towers_patches():
+    one = scene(1, 112, {"number": 1})
+    labels = seeing.marks([one])
+    plane = torch.zeros(3, 112, 112)
+    for (left, top, right, bottom), letter in one.letters:
+        columns, rows = (slice(round(a / 14) * 14, round(b / 14) * 14) for a, b in ((left, right), (top, bottom)))
+        plane[:, rows, columns] = (seeing.MARKS.index(letter) + 1) / 100
+    # The family's own order of patches: undo its normalisation and read a pixel of each.
+    mean, std = FAMILY.mean[0], FAMILY.std[0]
+    expected = ((FAMILY.patches(plane)[:, 0] * std + mean) * 100).round().long()
+    assert labels.tolist() == expected.tolist()
+
+
+def test_every_few_steps_are_logged(tmp_path):
+    run = train.Run(tmp_path, 60)
+    run.log(stage="see", step=25, loss=1.23456)
+    assert json.loads((tmp_path / "log.jsonl").read_text()) == {"stage": "see", "step": 25, "loss": 1.2346}

@@ -1,0 +1,122 @@
+"""The two stages with the language model in the loop: its alphabet first, and at the end reading pictures with it."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from arttune.tasks import get_task
+from codes import Codes
+from parts import Scene
+from reader import Reader, Turn
+from run import Run, advance, mean_and_clear, optimizer_of
+from scenes import scene
+
+ASKED = {
+    "word": 0.22,
+    "phrase": 0.08,
+    "number": 0.2,
+    "sum": 0.06,
+    "object": 0.2,
+    "count": 0.08,
+    "pair": 0.07,
+    "chart": 0.05,
+    "blank": 0.02,
+    "noise": 0.02,
+}
+# Text for the picture not to hurt: the training problems of these tasks.
+TEXTS = ("gsm8k", "gsm8k", "svamp", "reasoning_gym:family_relationships", "reasoning_gym:chain_sum")
+CODE_RATE = 0.02
+
+
+class Texts:
+    """Text problems as turns, for the model to stay the same on."""
+
+    def __init__(self, reader: Reader, limit: int) -> None:
+        self.reader, self.limit = reader, limit
+        self.problems = [get_task(name).load("train")[:2000] for name in TEXTS]
+
+    def draw(self, rng: random.Random) -> Turn:
+        problem = rng.choice(rng.choice(self.problems))
+        return self.reader.turn(problem.question, problem.completion or "", self.limit)
+
+
+def harm(reader: Reader, tokens: torch.Tensor, turns: list[Turn]) -> torch.Tensor:
+    """Mean divergence, in nats a token, of the text model with each picture in front from the text model alone."""
+    rows = [[turn] for turn in turns]
+    with torch.no_grad():
+        alone = F.log_softmax(reader.logits(reader.read(None, rows, everywhere=True).hidden), dim=-1)
+    beside = F.log_softmax(reader.logits(reader.read(tokens, rows, everywhere=True).hidden), dim=-1)
+    return F.kl_div(beside, alone, log_target=True, reduction="batchmean")
+
+
+def answers(reader: Reader, tokens: torch.Tensor, asked: list[list[Turn]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy of the answers, and for each (row, turn) whether every token of it is the likeliest."""
+    read = reader.read(tokens, asked)
+    logits = reader.logits(read.hidden)
+    loss = F.cross_entropy(logits, read.wanted)
+    wrong = (logits.argmax(dim=-1) != read.wanted).float()
+    right = torch.ones(len(asked), max(map(len, asked)), device=wrong.device)
+    return loss, right.index_put((read.row, read.turn), -wrong, accumulate=True) > 0.5
+
+
+def by_kind(found: list[Scene], right: torch.Tensor) -> dict[str, list[float]]:
+    score: dict[str, list[float]] = {}
+    for one, row in zip(found, right.tolist(), strict=True):
+        score.setdefault(one.kind, []).extend(map(float, row))
+    return score
+
+
+def learn_codes(run: Run, reader: Reader, codes: Codes, texts: Texts, args: argparse.Namespace) -> None:
+    # The vectors are few and each is used often: plain Adam, at a rate of a few thousandths of their norm.
+    optimizer = torch.optim.Adam(codes.parameters(), lr=CODE_RATE, betas=(0.9, 0.99))
+    score: dict[str, list[float]] = {}
+    began = time.monotonic()
+    for step in run.steps("codes", args.codes, codes, optimizer):
+        rng = random.Random(f"codes {args.seed} {step}")
+        found = [scene(f"codes {args.seed} {step} {i}", 112, ASKED) for i in range(10)]
+        asked = [[reader.turn(*one.ask(rng)) for _ in range(2)] for one in found]
+        loss, right = answers(reader, codes([one.meanings() for one in found]), asked)
+        empty = [scene(f"empty {args.seed} {step} {i}", 112, {"blank": 1, "noise": 1}) for i in range(1)]
+        divergence = harm(reader, codes([one.meanings() for one in empty]), [texts.draw(rng) for _ in empty])
+        advance(loss + divergence, codes, optimizer, CODE_RATE, step / args.codes)
+        for kind, values in by_kind(found, right).items():
+            score.setdefault(kind, []).extend(values)
+        if step % 10 == 9:
+            seconds = time.monotonic() - began
+            run.log(
+                stage="codes",
+                step=step + 1,
+                loss=loss.item(),
+                harm=divergence.item(),
+                seconds=seconds,
+                **mean_and_clear(score),
+            )
+
+
+def learn_to_read(run: Run, reader: Reader, texts: Texts, args: argparse.Namespace) -> None:
+    tower = reader.tower
+    optimizer = optimizer_of(tower, args.read_rate)
+    score: dict[str, list[float]] = {}
+    began = time.monotonic()
+    for step in run.steps("read", args.read, nn.ModuleDict({"tower": tower}), optimizer):
+        rng = random.Random(f"read {args.seed} {step}")
+        side = rng.choices([112, 168, 224], args.sides)[0]
+        found = [scene(f"read {args.seed} {step} {i}", side, ASKED) for i in range(args.rows)]
+        asked = [[reader.turn(*one.ask(rng)) for _ in range(2)] for one in found]
+        loss, right = answers(reader, reader.see([one.pixels for one in found]), asked)
+        mix = {"blank": 1.0, "noise": 0.5, "object": 0.2, "word": 0.1, "number": 0.1}
+        empty = [scene(f"empty {args.seed} {step} {i}", side, mix) for i in range(3)]
+        divergence = harm(reader, reader.see([one.pixels for one in empty]), [texts.draw(rng) for _ in empty])
+        advance(loss + divergence, tower, optimizer, args.read_rate, step / args.read)
+        for kind, values in by_kind(found, right).items():
+            score.setdefault(kind, []).extend(values)
+        score.setdefault("loss", []).append(loss.item())
+        score.setdefault("harm", []).append(divergence.item())
+        if step % 10 == 9:
+            run.log(stage="read", step=step + 1, seconds=time.monotonic() - began, **mean_and_clear(score))

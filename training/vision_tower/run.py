@@ -1,0 +1,79 @@
+"""A training run's folder and its steps: what is logged, and what a killed run goes on from."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Run:
+    """A training run's folder: what is logged, and what a killed run goes on from."""
+
+    def __init__(self, folder: Path, every: float) -> None:
+        self.folder, self.every = folder, every
+        folder.mkdir(parents=True, exist_ok=True)
+        self.saved = time.monotonic()
+
+    def log(self, **line: Any) -> None:
+        text = json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()})
+        print(text, flush=True)
+        with (self.folder / "log.jsonl").open("a") as handle:
+            handle.write(text + "\n")
+
+    def weights(self, stage: str) -> dict[str, torch.Tensor]:
+        """What a stage ended with."""
+        return torch.load(self.folder / f"{stage}.pt", weights_only=True)["weights"]
+
+    def tower(self, stage: str) -> dict[str, torch.Tensor]:
+        """The tower that a stage ended with."""
+        mark = "tower."
+        return {k.removeprefix(mark): v for k, v in self.weights(stage).items() if k.startswith(mark)}
+
+    def steps(self, stage: str, total: int, part: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[int]:
+        """The steps of a stage that are still to do, with a checkpoint now and then and one at the end."""
+        done, path = self.folder / f"{stage}.done", self.folder / f"{stage}.pt"
+        if done.is_file():
+            return
+        first = 0
+        if path.is_file():
+            state = torch.load(path, weights_only=True)
+            first = state["step"]
+            part.load_state_dict(state["weights"])
+            optimizer.load_state_dict(state["optimizer"])
+        for step in range(first, total):
+            yield step
+            if step + 1 == total or time.monotonic() - self.saved > self.every:
+                state = {"step": step + 1, "weights": part.state_dict(), "optimizer": optimizer.state_dict()}
+                torch.save(state, path.with_suffix(".new"))
+                os.replace(path.with_suffix(".new"), path)
+                self.saved = time.monotonic()
+        done.touch()
+
+
+def optimizer_of(module: nn.Module, rate: float) -> torch.optim.Optimizer:
+    free = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(free, lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+
+
+def advance(loss: torch.Tensor, module: nn.Module, optimizer: torch.optim.Optimizer, rate: float, done: float) -> None:
+    """One step; the rate warms up over 2 % of the stage and then falls to zero as a cosine."""
+    loss.backward()
+    nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * min(1.0, done / 0.02) * 0.5 * (1 + math.cos(math.pi * done))
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def mean_and_clear(score: dict[str, list[float]]) -> dict[str, float]:
+    means = {kind: sum(values) / len(values) for kind, values in sorted(score.items())}
+    score.clear()
+    return means

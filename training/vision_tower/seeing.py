@@ -1,0 +1,152 @@
+"""The two stages without a language model: telling marks apart, and naming what lies under each picture token."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from arttune.models.graft import FAMILY
+from codes import Codes
+from painter import SHAPES
+from parts import LETTERS, WORDS, Scene
+from reader import Reader
+from reading import ASKED
+from run import Run, advance, mean_and_clear, optimizer_of
+from scenes import scene
+
+SEEN = ASKED | {"page": 0.4, "lines": 0.8}
+MARKS = [*LETTERS, *SHAPES]
+LONGEST = max(map(len, WORDS))
+
+
+def marks(found: list[Scene]) -> torch.Tensor:
+    """For each patch of each scene, in the tower's order, the mark under its middle (0 for none)."""
+    labels = []
+    for one in found:
+        side = one.image.size[0] // FAMILY.patch
+        plane = torch.zeros(side, side, dtype=torch.long)
+        for (left, top, right, bottom), mark in one.letters:
+            rows = [min(side, max(0, round(y / FAMILY.patch))) for y in (top, bottom)]
+            columns = [min(side, max(0, round(x / FAMILY.patch))) for x in (left, right)]
+            plane[rows[0] : rows[1], columns[0] : columns[1]] = MARKS.index(mark) + 1
+        m = FAMILY.merge
+        labels.append(plane.view(side // m, m, side // m, m).transpose(1, 2).flatten())
+    return torch.cat(labels)
+
+
+def naming(
+    codes: Codes, written: torch.Tensor, meanings: list[list[list[str]]], weight: torch.Tensor, words: float
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Which name of each kind every token stands for: cross-entropy over the kind's vectors, and accuracy by kind.
+
+    `weight` `(tokens,)` is how much each token counts, `words` how much the names of words do. Accuracy is that of the
+    tokens of weight 1.
+    """
+    flat = [token for picture in meanings for token in picture]
+    relative, losses, scores = (written - codes.mean).flatten(0, 1), [], {}
+    for slot in codes.slots:
+        pairs = [
+            (i, codes.index[name]) for i, token in enumerate(flat) for name in token if name.startswith(slot + ":")
+        ]
+        if not pairs or len(codes.slots[slot]) == 1:
+            continue
+        rows, ids = torch.tensor(pairs, device=written.device).unbind(1)
+        where = codes.slot(slot)
+        vectors = codes.table[where].detach()
+        vectors = vectors - vectors.mean(dim=0)
+        # So scaled that a vector written exactly stands out by some 16 nats.
+        logits = 16 / vectors.pow(2).sum(dim=1).mean() * relative[rows] @ vectors.T
+        wanted = ids - where.start
+        loss = (F.cross_entropy(logits, wanted, reduction="none") * weight[rows]).sum() / weight.sum()
+        losses.append(loss * words if slot == "word" else loss)
+        right = (logits.argmax(dim=1) == wanted)[weight[rows] == 1]
+        if len(right):
+            scores[slot] = right.float().mean().item()
+    return torch.stack(losses).sum(), scores
+
+
+def learn_to_spell(run: Run, reader: Reader, args: argparse.Namespace) -> None:
+    """The lower half of the tower tells letters, digits and shapes apart, patch by patch, on pages full of them."""
+    tower = reader.tower
+    whole, tower.blocks = tower.blocks, tower.blocks[: len(tower.blocks) // 2]
+    speller = nn.Linear(tower.config.hidden_size, len(MARKS) + 1).to(reader.device)
+    patches: list[torch.Tensor] = []
+    hook = tower.blocks[-1].register_forward_hook(lambda _module, _inputs, out: patches.append(out))
+    weight = torch.ones(len(MARKS) + 1, device=reader.device)
+    weight[0] = 0.1  # patches without a mark are many and easy
+    both = nn.ModuleDict({"tower": tower, "speller": speller})
+    optimizer = optimizer_of(both, args.rate)
+    score: dict[str, list[float]] = {}
+    began = time.monotonic()
+    for step in run.steps("spell", args.spell, both, optimizer):
+        # At 112 pixels the tower has a single window, so its patches keep their order.
+        found = [scene(f"spell {args.seed} {step} {i}", 112, {"dense": 1}) for i in range(args.patches // 64)]
+        patches.clear()
+        reader.see([one.pixels for one in found])
+        labels = marks(found).to(reader.device)
+        spelled = speller(patches[0])
+        loss = F.cross_entropy(spelled, labels, weight)
+        advance(loss, both, optimizer, args.rate, step / args.spell)
+        score.setdefault("loss", []).append(loss.item())
+        score.setdefault("right", []).append((spelled.argmax(-1) == labels)[labels > 0].float().mean().item())
+        if step % 100 == 99:
+            run.log(stage="spell", step=step + 1, seconds=time.monotonic() - began, **mean_and_clear(score))
+    hook.remove()
+    tower.blocks = whole
+
+
+def spelling(found: list[Scene]) -> tuple[list[int], torch.Tensor]:
+    """Which picture tokens are on a word, and the word's letters `(tokens, LONGEST)`, 0 behind its end."""
+    rows, wanted = [], []
+    tokens = [token for one in found for token in zip(one.meanings(), one.covered(), strict=True)]
+    for i, (names, covered) in enumerate(tokens):
+        word = next((name.partition(":")[2] for name in names if name.startswith("word:")), None)
+        if word and covered:
+            rows.append(i)
+            wanted.append([LETTERS.index(letter) + 1 for letter in word] + [0] * (LONGEST - len(word)))
+    return rows, torch.tensor(wanted)
+
+
+def learn_to_see(run: Run, reader: Reader, codes: Codes, args: argparse.Namespace) -> None:
+    """The whole tower writes, under each picture token, what it stands for.
+
+    A word's vector says nothing of its letters, so a second head asks the last block for them, one by one.
+    """
+    tower = reader.tower
+    speller = nn.Linear(tower.config.hidden_size, LONGEST * 27).to(reader.device)
+    both = nn.ModuleDict({"tower": tower, "speller": speller})
+    optimizer = optimizer_of(both, args.see_rate)
+    score: dict[str, list[float]] = {}
+    began = time.monotonic()
+    for step in run.steps("see", args.see, both, optimizer):
+        side = random.Random(f"see {args.seed} {step}").choices([112, 168, 224], args.sides)[0]
+        many = args.patches * FAMILY.patch**2 // side**2
+        found = [scene(f"see {args.seed} {step} {i}", side, SEEN) for i in range(many)]
+        written, below = reader.look([one.pixels for one in found])
+        meanings = [one.meanings() for one in found]
+        # What lies under tokens comes first, those beside can only copy it; and letters before the words made of them.
+        done = step / args.see
+        beside, words = 0.3 * min(1, max(0, done - 0.2) / 0.3), min(1, 0.2 + 2 * done)
+        covered = torch.tensor([one.covered() for one in found], device=reader.device).flatten()
+        weight = torch.where(covered, 1.0, beside)
+        wanted = codes(meanings).detach()
+        off = ((written - wanted).pow(2).mean(dim=-1).flatten() * weight).sum() / weight.sum()
+        off = off / (wanted - codes.mean).pow(2).mean()
+        named, right = naming(codes, written, meanings, weight, words)
+        loss = named + off
+        rows, letters = spelling(found)
+        if rows:
+            spelled = speller(below.flatten(0, 1)[rows]).view(-1, 27)
+            letters = letters.to(reader.device).flatten()
+            loss = loss + F.cross_entropy(spelled, letters)
+            right["letter"] = (spelled.argmax(-1) == letters)[letters > 0].float().mean().item()
+        advance(loss, both, optimizer, args.see_rate, done)
+        for name, value in {**right, "named": named.item(), "off": off.item()}.items():
+            score.setdefault(name, []).append(value)
+        if step % 100 == 99:
+            run.log(stage="see", step=step + 1, seconds=time.monotonic() - began, **mean_and_clear(score))

@@ -1,0 +1,103 @@
+"""Trains the vision tower of a test bed to see, while its language model stays as it is.
+
+    python training/vision_tower/train.py --model smol --out runs/tower
+
+Four stages, each from the one before:
+
+codes   The alphabet (`codes.py`), through the frozen language model and without pictures.
+spell   The lower half of the tower tells letters, digits and shapes apart, patch by patch.
+see     The tower learns to write that alphabet under each picture (`scenes.py`): regression onto the vectors, and which
+        name of its kind it is. No language model in the loop.
+read    Next-token loss on questions and answers through the frozen language model, back into the tower. In the same
+        steps a picture must not hurt: with an empty, a noisy or an unrelated picture in front, the distribution on text
+        problems is distilled from the model without one.
+
+Everything is drawn from the seed and the number of the step. Kill it at any time; the same command goes on from the
+last checkpoint. `log.jsonl` gets a line every few steps. `--trunk RUN` takes the trunk of another bed's finished tower
+as it is, and trains the merger alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from arttune.errors import BadInput
+from arttune.models.graft import read_tower, save_tower
+from codes import Codes
+from reader import Reader
+from reading import Texts, learn_codes, learn_to_read
+from run import Run
+from seeing import learn_to_see, learn_to_spell
+
+# Reading a word means gathering its letters from several patches: many heads, and blocks above those that spell.
+SHAPE = {
+    "depth": 6,
+    "hidden_size": 192,
+    "num_heads": 6,
+    "intermediate_size": 512,
+    "fullatt_block_indexes": list(range(6)),
+}
+
+
+def begin(reader: Reader, seed: int, trunk: Path | None) -> None:
+    """A tower as it is before any training, of this seed; or with the finished trunk of another run, frozen."""
+    if trunk is None:
+        reader.build(SHAPE, seed)
+        return
+    shape, weights = read_tower(trunk / "tower.safetensors")
+    reader.build(shape, seed)
+    kept = {name: weight for name, weight in weights.items() if not name.startswith("merger.")}
+    reader.tower.load_state_dict(kept, strict=False)
+    reader.tower.requires_grad_(False).merger.requires_grad_(True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smol", help="smol, or a folder that benchmarks/make_qwen.py made")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; goes on from what is in it")
+    parser.add_argument("--trunk", type=Path, help="run whose trunk is taken as it is; only the merger is trained")
+    parser.add_argument("--codes", type=int, default=120, help="steps of the first stage")
+    parser.add_argument("--spell", type=int, default=3600, help="steps of the second stage")
+    parser.add_argument("--see", type=int, default=6000, help="steps of the third stage")
+    parser.add_argument("--read", type=int, default=300, help="steps of the fourth stage")
+    parser.add_argument("--patches", type=int, default=768, help="patches in a step of the second and third stage")
+    parser.add_argument("--rows", type=int, default=12, help="pictures in a step of the fourth stage")
+    parser.add_argument(
+        "--sides", type=float, nargs=3, default=[0.5, 0.25, 0.25], help="how often 112, 168 and 224 pixels"
+    )
+    parser.add_argument("--rate", type=float, default=2e-3, help="peak rate of the second stage")
+    parser.add_argument("--see-rate", type=float, default=6e-4, help="peak rate of the third stage")
+    parser.add_argument("--read-rate", type=float, default=3e-4, help="peak rate of the fourth stage")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--save-every", type=float, default=120, help="seconds between checkpoints")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    run, reader = Run(args.out, args.save_every), Reader(args.model)
+    codes = Codes(reader, args.seed).to(reader.device)
+    texts = Texts(reader, 80)
+    learn_codes(run, reader, codes, texts, args)
+    codes.load_state_dict(run.weights("codes"))
+    begin(reader, args.seed, args.trunk)
+    if args.trunk is None:
+        learn_to_spell(run, reader, args)
+        reader.tower.load_state_dict(run.tower("spell"), strict=False)  # the lower half
+    learn_to_see(run, reader, codes, args)
+    reader.tower.load_state_dict(run.tower("see"))
+    learn_to_read(run, reader, texts, args)
+    reader.tower.load_state_dict(run.tower("read"))
+    save_tower(reader.tower, args.out / "tower.safetensors", {"seed": str(args.seed)})
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BadInput as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        sys.exit(2)
