@@ -86,7 +86,21 @@ def test_marks_stand_in_the_order_of_the_towers_patches():
     assert labels.tolist() == expected.tolist()
 
 
-def test_every_few_steps_are_logged(tmp_path):
-    run = train.Run(tmp_path, 60)
-    run.log(stage="see", step=25, loss=1.23456)
-    assert json.loads((tmp_path / "log.jsonl").read_text()) == {"stage": "see", "step": 25, "loss": 1.2346}
+def test_steps_that_a_kill_undid_are_logged_once(tmp_path):
+    layer = torch.nn.Linear(1, 1)
+
+    def go(steps: int) -> None:
+        run = train.Run(tmp_path, every=0 if steps < 5 else 1e9)
+        optimizer = torch.optim.SGD(layer.parameters())
+        for step in run.steps("see", 9, layer, optimizer):
+            if step == steps:
+                raise Killed
+            run.log(stage="see", step=step + 1, loss=1.23456)
+
+    for steps in (3, 6):  # the second is killed three steps after its last checkpoint
+        with pytest.raises(Killed):
+            go(steps)
+    go(9)
+    logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in logged] == [*range(1, 10)]
+    assert logged[0] == {"stage": "see", "step": 1, "loss": 1.2346}

@@ -28,6 +28,14 @@ class Run:
         with (self.folder / "log.jsonl").open("a") as handle:
             handle.write(text + "\n")
 
+    def _forget(self, stage: str, after: int) -> None:
+        """Drop what was logged of steps that a kill undid."""
+        path = self.folder / "log.jsonl"
+        lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+        kept = [line for line in lines if (was := json.loads(line))["stage"] != stage or was["step"] <= after]
+        path.with_suffix(".new").write_text("".join(kept))
+        os.replace(path.with_suffix(".new"), path)
+
     def weights(self, stage: str) -> dict[str, torch.Tensor]:
         """What a stage ended with."""
         return torch.load(self.folder / f"{stage}.pt", weights_only=True)["weights"]
@@ -48,6 +56,7 @@ class Run:
             first = state["step"]
             part.load_state_dict(state["weights"])
             optimizer.load_state_dict(state["optimizer"])
+        self._forget(stage, first)
         for step in range(first, total):
             yield step
             if step + 1 == total or time.monotonic() - self.saved > self.every:
