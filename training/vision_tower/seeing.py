@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from arttune.models.graft import FAMILY
 from codes import Codes
 from painter import SHAPES
-from parts import LETTERS, WORDS, Scene
+from parts import LETTERS, Scene
 from reader import Reader
 from reading import ASKED
 from run import Run, advance, mean_and_clear, optimizer_of
@@ -21,7 +21,6 @@ from scenes import scene
 
 SEEN = ASKED | {"page": 0.4, "lines": 0.8}
 MARKS = [*LETTERS, *SHAPES]
-LONGEST = max(map(len, WORDS))
 
 
 def marks(found: list[Scene]) -> torch.Tensor:
@@ -100,25 +99,29 @@ def learn_to_spell(run: Run, reader: Reader, args: argparse.Namespace) -> None:
     tower.blocks = whole
 
 
-def spelling(found: list[Scene]) -> tuple[list[int], torch.Tensor]:
-    """Which picture tokens are on a word, and the word's letters `(tokens, LONGEST)`, 0 behind its end."""
-    rows, wanted = [], []
+def spelling(found: list[Scene]) -> tuple[list[int], torch.Tensor, torch.Tensor]:
+    """Which picture tokens are on a word; which letters it has `(tokens, 26)`; its first and last `(tokens, 2)`."""
+    rows, ends = [], []
     tokens = [token for one in found for token in zip(one.meanings(), one.covered(), strict=True)]
+    bags = []
     for i, (names, covered) in enumerate(tokens):
         word = next((name.partition(":")[2] for name in names if name.startswith("word:")), None)
         if word and covered:
+            letters = [LETTERS.index(letter) for letter in word]
             rows.append(i)
-            wanted.append([LETTERS.index(letter) + 1 for letter in word] + [0] * (LONGEST - len(word)))
-    return rows, torch.tensor(wanted)
+            ends.append([letters[0], letters[-1]])
+            bags.append(torch.zeros(26).index_fill(0, torch.tensor(letters), 1.0))
+    return rows, torch.stack(bags) if bags else torch.zeros(0, 26), torch.tensor(ends)
 
 
 def learn_to_see(run: Run, reader: Reader, codes: Codes, args: argparse.Namespace) -> None:
     """The whole tower writes, under each picture token, what it stands for.
 
-    A word's vector says nothing of its letters, so a second head asks the last block for them, one by one.
+    A word's vector says nothing of its letters, so a second head asks the last block which there are, and which are the
+    first and the last: an order that can be seen without counting.
     """
     tower = reader.tower
-    speller = nn.Linear(tower.config.hidden_size, LONGEST * 27).to(reader.device)
+    speller = nn.Linear(tower.config.hidden_size, 3 * 26).to(reader.device)
     both = nn.ModuleDict({"tower": tower, "speller": speller})
     optimizer = optimizer_of(both, args.see_rate)
     score: dict[str, list[float]] = {}
@@ -139,12 +142,15 @@ def learn_to_see(run: Run, reader: Reader, codes: Codes, args: argparse.Namespac
         off = off / (wanted - codes.mean).pow(2).mean()
         named, right = naming(codes, written, meanings, weight, words)
         loss = named + off
-        rows, letters = spelling(found)
+        rows, bags, ends = spelling(found)
         if rows:
-            spelled = speller(below.flatten(0, 1)[rows]).view(-1, 27)
-            letters = letters.to(reader.device).flatten()
-            loss = loss + F.cross_entropy(spelled, letters)
-            right["letter"] = (spelled.argmax(-1) == letters)[letters > 0].float().mean().item()
+            spelled = speller(below.flatten(0, 1)[rows]).unflatten(1, (3, 26))
+            bags, ends = bags.to(reader.device), ends.to(reader.device)
+            loss = loss + 5 * F.binary_cross_entropy_with_logits(spelled[:, 0], bags)
+            loss = loss + 0.5 * F.cross_entropy(spelled[:, 1:].flatten(0, 1), ends.flatten())
+            said = spelled[:, 0] > 0
+            right["letters"] = ((said & (bags > 0)).sum() / (said | (bags > 0)).sum()).item()
+            right["ends"] = (spelled[:, 1:].argmax(-1) == ends).float().mean().item()
         advance(loss, both, optimizer, args.see_rate, done)
         for name, value in {**right, "named": named.item(), "off": off.item()}.items():
             score.setdefault(name, []).append(value)
