@@ -76,6 +76,13 @@ def _contiguous_head(model: Any) -> Iterator[None]:
         hook.remove()
 
 
+def greedy(model: Any, prompt: dict[str, Any], max_new_tokens: int, pad_token_id: int | None) -> torch.Tensor:
+    """The likeliest continuations `(rows, new tokens)` of a left-padded `prompt`, as `generate` takes it."""
+    with _contiguous_head(model):
+        output = model.generate(**prompt, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=pad_token_id)
+    return output[:, prompt["input_ids"].shape[1] :]
+
+
 @torch.inference_mode()
 def answers(
     model: Any,
@@ -105,15 +112,8 @@ def answers(
             padding_side="left",
             add_special_tokens=False,
         ).to(model.device)
-        with _contiguous_head(model):
-            output = model.generate(
-                input_ids=batch["input_ids"],
-                attention_mask=batch["attention_mask"],
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        fresh = output[:, batch["input_ids"].shape[1] :]
+        prompt = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+        fresh = greedy(model, prompt, max_new_tokens, tokenizer.pad_token_id)
         tokens += int(batch["attention_mask"].sum()) + int((fresh != tokenizer.pad_token_id).sum())
         for i, text in zip(chosen, tokenizer.batch_decode(fresh, skip_special_tokens=True), strict=True):
             found[i] = text.strip()

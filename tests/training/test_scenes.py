@@ -82,8 +82,8 @@ def test_tokens_on_a_part_are_told_from_those_beside():
 
 def test_a_dense_page_is_full_of_marks():
     one = scene(0, 112, {"dense": 1})
-    assert {mark for _, mark in one.letters} <= {*LETTERS, *SHAPES}
-    area = sum((min(112, r) - max(0, a)) * (min(112, b) - max(0, t)) for (a, t, r, b), _ in one.letters if a < 112)
+    assert {mark for _, mark in one.marks} <= {*LETTERS, *SHAPES}
+    area = sum((min(112, r) - max(0, a)) * (min(112, b) - max(0, t)) for (a, t, r, b), _ in one.marks if a < 112)
     assert area > 0.5 * 112 * 112
 
 

@@ -74,11 +74,13 @@ def test_a_killed_run_goes_on_to_the_same_tower_and_the_language_model_is_untouc
 
 
 def test_marks_stand_in_the_order_of_the_towers_patches():
-    one = scene(1, 112, {"number": 1})
+    one = scene(1, 112, {"dense": 1})
     labels = seeing.marks([one])
     plane = torch.zeros(3, 112, 112)
-    for (left, top, right, bottom), letter in one.letters:
-        columns, rows = (slice(round(a / 14) * 14, round(b / 14) * 14) for a, b in ((left, right), (top, bottom)))
+    for (left, top, right, bottom), letter in one.marks:
+        columns, rows = (
+            slice(max(0, round(a / 14)) * 14, max(0, round(b / 14)) * 14) for a, b in ((left, right), (top, bottom))
+        )
         plane[:, rows, columns] = (seeing.MARKS.index(letter) + 1) / 100
     # The family's own order of patches: undo its normalisation and read a pixel of each.
     mean, std = FAMILY.mean[0], FAMILY.std[0]

@@ -20,19 +20,20 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from arttune.evaluate import wilson
+from arttune.evaluate import greedy, wilson
 from arttune.machine import describe
 from arttune.models.graft import FAMILY
 from arttune.prompts import placeholder
 from arttune.tasks import get_task
 from painter import HELD_OUT
 from parts import Scene
-from reader import Reader, Turn
+from reader import Reader
+from reading import distributions
 from scenes import scene
 
 KINDS = ("object", "number", "word", "phrase", "sum", "count", "pair", "chart", "blank", "noise")
-# The facts that the figures of the card are about; other kinds are asked all their questions.
-TOPIC = {"object": "object", "number": "number", "word": "word"}
+# The figures of the card are about these kinds' own facts; the others are asked all their questions.
+OWN = ("object", "number", "word")
 
 
 def plain(text: str) -> str:
@@ -43,7 +44,6 @@ def plain(text: str) -> str:
 def replies(reader: Reader, questions: list[str], pictures: list[torch.Tensor] | None, tokens: int) -> list[str]:
     """Greedy answers of transformers' generate on the ordinary pixel route, or without a picture."""
     tokenizer, found = reader.tokenizer, []
-    tokenizer.padding_side = "left"
     for at in range(0, len(questions), 16):
         some = questions[at : at + 16]
         seen: dict[str, Any] = {}
@@ -59,8 +59,8 @@ def replies(reader: Reader, questions: list[str], pictures: list[torch.Tensor] |
         batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(reader.device)
         if pictures is not None:
             seen["mm_token_type_ids"] = (batch["input_ids"] == reader.model.config.image_token_id).long()
-        out = reader.model.generate(**batch, **seen, max_new_tokens=tokens, do_sample=False)
-        found += tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        fresh = greedy(reader.model, {**batch, **seen}, tokens, tokenizer.pad_token_id)
+        found += tokenizer.batch_decode(fresh, skip_special_tokens=True)
     return found
 
 
@@ -69,7 +69,7 @@ def vision(reader: Reader, kind: str, n: int, side: int, show: int) -> dict[str,
     found: list[Scene] = [scene(f"held-out {kind} {i}", side, {kind: 1}, HELD_OUT) for i in range(n)]
     asked = []
     for i, one in enumerate(found):
-        one.facts = [fact for fact in one.facts if fact[0] == TOPIC.get(kind, fact[0])]
+        one.facts = [fact for fact in one.facts if fact[0] == kind or kind not in OWN]
         asked.append(one.ask(random.Random(f"question {i}")))
     said = replies(reader, [question for question, _ in asked], [one.pixels for one in found], 16)
     right = [plain(reply) == plain(answer) for reply, (_, answer) in zip(said, asked, strict=True)]
@@ -87,9 +87,8 @@ def text(reader: Reader, n: int, side: int, replies_of: int) -> dict[str, Any]:
     divergence, changed, count = 0.0, 0, 0
     tokens = reader.see([empty])
     for problem in problems:
-        turn: list[list[Turn]] = [[reader.turn(problem.question, problem.completion or "")]]
-        alone = F.log_softmax(reader.logits(reader.read(None, turn, everywhere=True).hidden), dim=-1)
-        beside = F.log_softmax(reader.logits(reader.read(tokens, turn, everywhere=True).hidden), dim=-1)
+        turn = reader.turn(problem.question, problem.completion or "")
+        alone, beside = distributions(reader, tokens, [turn])
         divergence += F.kl_div(beside, alone, log_target=True, reduction="sum").item()
         changed += int((alone.argmax(-1) != beside.argmax(-1)).sum())
         count += len(alone)

@@ -65,6 +65,12 @@ def typeface(name: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size)
 
 
+def characters(font: ImageFont.FreeTypeFont, text: str, left: float, top: float, bottom: float) -> list[Box]:
+    """The box of each character of `text`, written from `left` on."""
+    edges = [left + font.getlength(text[:i]) for i in range(len(text) + 1)]
+    return [(a, top, b, bottom) for a, b in itertools.pairwise(edges)]
+
+
 class Painter:
     """Draws one scene of a side of `side` pixels with the randomness `rng`, in fonts of `fonts`."""
 
@@ -91,11 +97,11 @@ class Painter:
         r = self.rng
         while True:
             name = r.choice(list(COLOURS))
-            shade = tuple(min(255, max(0, value + r.randint(-20, 20))) for value in COLOURS[name])
-            if name not in avoid and _contrast(shade, self.ground) > 90:
-                return name, shade  # type: ignore[return-value]
-            if r.random() < 0.02:  # nothing left that stands out
-                return name, shade  # type: ignore[return-value]
+            red, green, blue = (min(255, max(0, value + r.randint(-20, 20))) for value in COLOURS[name])
+            shade = (red, green, blue)
+            fits = name not in avoid and _contrast(shade, self.ground) > 90
+            if fits or r.random() < 0.02:  # it may be that nothing is left that stands out
+                return name, shade
 
     def write(self, text: str, room: Box) -> tuple[Box, list[Box]]:
         """Write `text` somewhere in `room`; the box of the whole and one of each character."""
@@ -110,8 +116,7 @@ class Painter:
         x = left + 2 + r.random() * max(0, right - left - 4 - (x1 - x0)) - x0
         y = top + 2 + r.random() * max(0, bottom - top - 4 - (y1 - y0)) - y0
         self.draw.text((x, y), text, font=font, fill=ink)
-        edges = [x + font.getlength(text[:i]) for i in range(len(text) + 1)]
-        return (x + x0, y + y0, x + x1, y + y1), [(a, y + y0, b, y + y1) for a, b in itertools.pairwise(edges)]
+        return (x + x0, y + y0, x + x1, y + y1), characters(font, text, x, y + y0, y + y1)
 
     def shape(self, name: str, colour: Colour, room: Box, least: float = 0.5) -> Box:
         """Draw a shape somewhere in `room`, at least `least` of it wide."""

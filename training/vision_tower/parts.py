@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from arttune.models.graft import FAMILY
 from painter import COLOURS, SHAPES, Box
 from questions import QUESTIONS
 
 WORDS = Path(__file__).with_name("words.txt").read_text().split()
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789+-"
-UNIT = 28  # side in pixels of what becomes one picture token
+UNIT = FAMILY.unit  # side in pixels of what becomes one picture token
 
 
 @dataclass
@@ -33,12 +34,12 @@ class Part:
 
 @dataclass
 class Scene:
-    """A picture with its parts, the letters in it, and question-answer pairs."""
+    """A picture with its parts, the marks on it (of dense pages alone), and question-answer pairs."""
 
     kind: str
     image: Image.Image
     parts: list[Part] = field(default_factory=list)
-    letters: list[tuple[Box, str]] = field(default_factory=list)
+    marks: list[tuple[Box, str]] = field(default_factory=list)
     whole: list[str] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)
 

@@ -84,21 +84,28 @@ class Reader:
         ids = asked + self._ids(answer) + [self.tokenizer.eos_token_id]
         return Turn(ids[:limit], min(len(asked), len(ids[:limit])))
 
-    def look(self, pictures: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The tower's tokens `(pictures, tokens, width)` of pictures `(3, H, W)` of one size, row by row, and what its
-        last block knew under each of them `(pictures, tokens, tower width)`."""
+    def _tower(self, pictures: list[torch.Tensor]) -> tuple[Any, torch.Tensor]:
+        """The tower's output for pictures `(3, H, W)` of one size, and the grid it was run with."""
         _, height, width = pictures[0].shape
         patches = torch.cat([FAMILY.patches(picture) for picture in pictures]).to(self.device)
         grid = torch.tensor([FAMILY.grid((height, width))] * len(pictures), device=self.device)
-        seen, config = self.tower(patches, grid), self.tower.config
-        windows, _ = get_vision_window_index(grid, FAMILY.merge, config.window_size, FAMILY.patch)
-        below = seen.last_hidden_state.view(len(windows), FAMILY.merge**2, -1).mean(dim=1)
-        below = below[windows.argsort().to(self.device)]
-        return seen.pooler_output.unflatten(0, (len(pictures), -1)), below.unflatten(0, (len(pictures), -1))
+        return self.tower(patches, grid), grid
 
     def see(self, pictures: list[torch.Tensor]) -> torch.Tensor:
         """The tower's tokens `(pictures, tokens, width)` of pictures `(3, H, W)` of one size, row by row."""
-        return self.look(pictures)[0]
+        return self._tower(pictures)[0].pooler_output.unflatten(0, (len(pictures), -1))
+
+    def patches(self, pictures: list[torch.Tensor]) -> torch.Tensor:
+        """What the tower's last block says of every patch `(patches, tower width)`, in the order it works in."""
+        return self._tower(pictures)[0].last_hidden_state
+
+    def look(self, pictures: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `see` gives, and what the last block knew under each token `(pictures, tokens, tower width)`."""
+        seen, grid = self._tower(pictures)
+        windows, _ = get_vision_window_index(grid, FAMILY.merge, self.tower.config.window_size, FAMILY.patch)
+        below = seen.last_hidden_state.view(len(windows), FAMILY.merge**2, -1).mean(dim=1)
+        below = below[windows.argsort().to(self.device)]
+        return seen.pooler_output.unflatten(0, (len(pictures), -1)), below.unflatten(0, (len(pictures), -1))
 
     def read(self, tokens: torch.Tensor | None, turns: list[list[Turn]], everywhere: bool = False) -> Read:
         """Let the language model read `tokens` `(rows, n * n, width)`, or no picture, and then each row's turns.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
-import time
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -14,8 +14,8 @@ from arttune.tasks import get_task
 from codes import Codes
 from parts import Scene
 from reader import Reader, Turn
-from run import Run, advance, mean_and_clear, optimizer_of
-from scenes import scene
+from run import Run, advance, optimizer_of
+from scenes import SIDES, scene
 
 ASKED = {
     "word": 0.22,
@@ -46,12 +46,17 @@ class Texts:
         return self.reader.turn(problem.question, problem.completion or "", self.limit)
 
 
-def harm(reader: Reader, tokens: torch.Tensor, turns: list[Turn]) -> torch.Tensor:
-    """Mean divergence, in nats a token, of the text model with each picture in front from the text model alone."""
+def distributions(reader: Reader, tokens: torch.Tensor, turns: list[Turn]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities `(tokens of all turns, vocabulary)` of the text alone, and with each picture in front."""
     rows = [[turn] for turn in turns]
     with torch.no_grad():
         alone = F.log_softmax(reader.logits(reader.read(None, rows, everywhere=True).hidden), dim=-1)
-    beside = F.log_softmax(reader.logits(reader.read(tokens, rows, everywhere=True).hidden), dim=-1)
+    return alone, F.log_softmax(reader.logits(reader.read(tokens, rows, everywhere=True).hidden), dim=-1)
+
+
+def harm(reader: Reader, tokens: torch.Tensor, turns: list[Turn]) -> torch.Tensor:
+    """Mean divergence, in nats a token, of the text model with each picture in front from the text model alone."""
+    alone, beside = distributions(reader, tokens, turns)
     return F.kl_div(beside, alone, log_target=True, reduction="batchmean")
 
 
@@ -65,58 +70,58 @@ def answers(reader: Reader, tokens: torch.Tensor, asked: list[list[Turn]]) -> tu
     return loss, right.index_put((read.row, read.turn), -wrong, accumulate=True) > 0.5
 
 
-def by_kind(found: list[Scene], right: torch.Tensor) -> dict[str, list[float]]:
-    score: dict[str, list[float]] = {}
+def lesson(
+    reader: Reader,
+    show: Callable[[list[Scene]], torch.Tensor],
+    found: list[Scene],
+    empty: list[Scene],
+    texts: Texts,
+    rng: random.Random,
+) -> tuple[torch.Tensor, dict[str, list[float]]]:
+    """The loss of two questions about each of `found`, plus what `empty` does to as many texts; and both as measured.
+
+    `show` makes picture tokens of scenes.
+    """
+    asked = [[reader.turn(*one.ask(rng)) for _ in range(2)] for one in found]
+    loss, right = answers(reader, show(found), asked)
+    divergence = harm(reader, show(empty), [texts.draw(rng) for _ in empty])
+    values = {"loss": [loss.item()], "harm": [divergence.item()]}
     for one, row in zip(found, right.tolist(), strict=True):
-        score.setdefault(one.kind, []).extend(map(float, row))
-    return score
+        values.setdefault(one.kind, []).extend(map(float, row))
+    return loss + divergence, values
 
 
 def learn_codes(run: Run, reader: Reader, codes: Codes, texts: Texts, args: argparse.Namespace) -> None:
-    # The vectors are few and each is used often: plain Adam, at a rate of a few thousandths of their norm.
+    # The vectors are few and each is used often: plain Adam. It moves one by up to a tenth of its length in a step.
     optimizer = torch.optim.Adam(codes.parameters(), lr=CODE_RATE, betas=(0.9, 0.99))
-    score: dict[str, list[float]] = {}
-    began = time.monotonic()
+
+    def show(scenes: list[Scene]) -> torch.Tensor:
+        return codes([one.meanings() for one in scenes])
+
     for step in run.steps("codes", args.codes, codes, optimizer):
         rng = random.Random(f"codes {args.seed} {step}")
         found = [scene(f"codes {args.seed} {step} {i}", 112, ASKED) for i in range(10)]
-        asked = [[reader.turn(*one.ask(rng)) for _ in range(2)] for one in found]
-        loss, right = answers(reader, codes([one.meanings() for one in found]), asked)
-        empty = [scene(f"empty {args.seed} {step} {i}", 112, {"blank": 1, "noise": 1}) for i in range(1)]
-        divergence = harm(reader, codes([one.meanings() for one in empty]), [texts.draw(rng) for _ in empty])
-        advance(loss + divergence, codes, optimizer, CODE_RATE, step / args.codes)
-        for kind, values in by_kind(found, right).items():
-            score.setdefault(kind, []).extend(values)
-        if step % 10 == 9:
-            seconds = time.monotonic() - began
-            run.log(
-                stage="codes",
-                step=step + 1,
-                loss=loss.item(),
-                harm=divergence.item(),
-                seconds=seconds,
-                **mean_and_clear(score),
-            )
+        empty = [scene(f"empty {args.seed} {step} 0", 112, {"blank": 1, "noise": 1})]
+        loss, values = lesson(reader, show, found, empty, texts, rng)
+        advance(loss, codes, optimizer, CODE_RATE, step / args.codes)
+        run.count(values)
+        run.report("codes", step, 10)
 
 
 def learn_to_read(run: Run, reader: Reader, texts: Texts, args: argparse.Namespace) -> None:
-    tower = reader.tower
+    tower = nn.ModuleDict({"tower": reader.tower})
     optimizer = optimizer_of(tower, args.read_rate)
-    score: dict[str, list[float]] = {}
-    began = time.monotonic()
-    for step in run.steps("read", args.read, nn.ModuleDict({"tower": tower}), optimizer):
+    mix = {"blank": 1.0, "noise": 0.5, "object": 0.2, "word": 0.1, "number": 0.1}
+
+    def show(scenes: list[Scene]) -> torch.Tensor:
+        return reader.see([one.pixels for one in scenes])
+
+    for step in run.steps("read", args.read, tower, optimizer):
         rng = random.Random(f"read {args.seed} {step}")
-        side = rng.choices([112, 168, 224], args.sides)[0]
+        side = rng.choices(SIDES, args.sides)[0]
         found = [scene(f"read {args.seed} {step} {i}", side, ASKED) for i in range(args.rows)]
-        asked = [[reader.turn(*one.ask(rng)) for _ in range(2)] for one in found]
-        loss, right = answers(reader, reader.see([one.pixels for one in found]), asked)
-        mix = {"blank": 1.0, "noise": 0.5, "object": 0.2, "word": 0.1, "number": 0.1}
         empty = [scene(f"empty {args.seed} {step} {i}", side, mix) for i in range(3)]
-        divergence = harm(reader, reader.see([one.pixels for one in empty]), [texts.draw(rng) for _ in empty])
-        advance(loss + divergence, tower, optimizer, args.read_rate, step / args.read)
-        for kind, values in by_kind(found, right).items():
-            score.setdefault(kind, []).extend(values)
-        score.setdefault("loss", []).append(loss.item())
-        score.setdefault("harm", []).append(divergence.item())
-        if step % 10 == 9:
-            run.log(stage="read", step=step + 1, seconds=time.monotonic() - began, **mean_and_clear(score))
+        loss, values = lesson(reader, show, found, empty, texts, rng)
+        advance(loss, tower, optimizer, args.read_rate, step / args.read)
+        run.count(values)
+        run.report("read", step, 10)

@@ -20,7 +20,20 @@ class Run:
     def __init__(self, folder: Path, every: float) -> None:
         self.folder, self.every = folder, every
         folder.mkdir(parents=True, exist_ok=True)
-        self.saved = time.monotonic()
+        self.saved = self.began = time.monotonic()
+        self.tally: dict[str, list[float]] = {}
+
+    def count(self, values: dict[str, list[float]]) -> None:
+        """Add measured values to those since the last line of the log."""
+        for name, found in values.items():
+            self.tally.setdefault(name, []).extend(found)
+
+    def report(self, stage: str, step: int, every: int) -> None:
+        """After every `every` steps, log the means of what was counted."""
+        if step % every == every - 1:
+            means = {name: sum(found) / len(found) for name, found in sorted(self.tally.items())}
+            self.tally.clear()
+            self.log(stage=stage, step=step + 1, seconds=time.monotonic() - self.began, **means)
 
     def log(self, **line: Any) -> None:
         text = json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()})
@@ -36,27 +49,23 @@ class Run:
         path.with_suffix(".new").write_text("".join(kept))
         os.replace(path.with_suffix(".new"), path)
 
-    def weights(self, stage: str) -> dict[str, torch.Tensor]:
-        """What a stage ended with."""
-        return torch.load(self.folder / f"{stage}.pt", weights_only=True)["weights"]
-
-    def tower(self, stage: str) -> dict[str, torch.Tensor]:
-        """The tower that a stage ended with."""
-        mark = "tower."
-        return {k.removeprefix(mark): v for k, v in self.weights(stage).items() if k.startswith(mark)}
-
     def steps(self, stage: str, total: int, part: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[int]:
-        """The steps of a stage that are still to do, with a checkpoint now and then and one at the end."""
+        """The steps of a stage that are still to do, with a checkpoint now and then and one at the end.
+
+        `part` takes up what the stage had reached, or ended with.
+        """
         done, path = self.folder / f"{stage}.done", self.folder / f"{stage}.pt"
-        if done.is_file():
-            return
         first = 0
         if path.is_file():
             state = torch.load(path, weights_only=True)
-            first = state["step"]
             part.load_state_dict(state["weights"])
+            if done.is_file():
+                return
+            first = state["step"]
             optimizer.load_state_dict(state["optimizer"])
         self._forget(stage, first)
+        self.tally.clear()
+        self.began = time.monotonic()
         for step in range(first, total):
             yield step
             if step + 1 == total or time.monotonic() - self.saved > self.every:
@@ -80,9 +89,3 @@ def advance(loss: torch.Tensor, module: nn.Module, optimizer: torch.optim.Optimi
         group["lr"] = rate * min(1.0, done / 0.02) * 0.5 * (1 + math.cos(math.pi * done))
     optimizer.step()
     optimizer.zero_grad()
-
-
-def mean_and_clear(score: dict[str, list[float]]) -> dict[str, float]:
-    means = {kind: sum(values) / len(values) for kind, values in sorted(score.items())}
-    score.clear()
-    return means

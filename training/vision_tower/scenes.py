@@ -5,25 +5,19 @@ A scene is drawn from its number alone, so training data needs no storage and a 
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
-from painter import SHAPES, TRAINED, Box, Painter, typeface
+from painter import SHAPES, TRAINED, Box, Painter, characters, typeface
 from parts import LETTERS, WORDS, Part, Scene
-
-
-def _characters(text: str, boxes: list[Box]) -> list[tuple[Box, str]]:
-    return [(box, character) for box, character in zip(boxes, text, strict=True) if character != " "]
 
 
 def _figures(p: Painter, scene: Scene, text: str, room: Box, kind: str) -> None:
     """Digits and signs, each a part that knows its place."""
     _, boxes = p.write(text, room)
-    scene.letters += _characters(text, boxes)
     for place, (character, box) in enumerate(zip(text, boxes, strict=True)):
         scene.parts.append(Part(box, [f"char:{character}", f"at:{place}", f"long:{len(text)}", f"kind:{kind}"]))
 
@@ -42,8 +36,7 @@ def word(p: Painter) -> Scene:
 
 
 def _word(p: Painter, scene: Scene, meant: str, room: Box) -> None:
-    box, boxes = p.write(meant, room)
-    scene.letters += _characters(meant, boxes)
+    box, _ = p.write(meant, room)
     scene.parts.append(Part(box, [f"word:{meant}", "kind:word"]))
 
 
@@ -200,12 +193,12 @@ def lines(p: Painter) -> Scene:
         left = r.uniform(0, gap)
         while True:
             meant = r.choice(WORDS)
-            edges = [left + font.getlength(meant[:i]) for i in range(len(meant) + 1)]
-            if edges[-1] > p.side:
+            right = left + font.getlength(meant)
+            if right > p.side:
                 break
             p.draw.text((left, top - above), meant, font=font, fill=ink)
-            scene.parts.append(Part((left, top, edges[-1], top + high * 0.75), [f"word:{meant}", "kind:word"]))
-            left = edges[-1] + gap
+            scene.parts.append(Part((left, top, right, top + high * 0.75), [f"word:{meant}", "kind:word"]))
+            left = right + gap
         top += high * 1.05
     return scene
 
@@ -220,21 +213,19 @@ def dense(p: Painter) -> Scene:
             while left < p.side:
                 shape = r.choice(SHAPES)
                 box = p.shape(shape, p.named()[1], (left, top, left + high, top + high), 0.8)
-                scene.letters.append((box, shape))
+                scene.marks.append((box, shape))
                 left += high
         else:
             font = typeface(r.choice(p.fonts), int(high * 0.95))
             text = "".join(r.choice(LETTERS) for _ in range(int(p.side / (high * 0.25))))
             above = font.getbbox("x0")[1]
             p.draw.text((left, top - above), text, font=font, fill=p.ink())
-            edges = [left + font.getlength(text[:i]) for i in range(len(text) + 1)]
-            scene.letters += [
-                ((a, top, b, top + high * 0.75), c) for (a, b), c in zip(itertools.pairwise(edges), text, strict=True)
-            ]
+            scene.marks += zip(characters(font, text, left, top, top + high * 0.75), text, strict=True)
         top += high * 1.05
     return scene
 
 
+SIDES = (112, 168, 224)
 KINDS: dict[str, Callable[[Painter], Scene]] = {
     "word": word,
     "phrase": phrase,

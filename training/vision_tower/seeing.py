@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import time
 
 import torch
 from torch import nn
@@ -16,8 +15,8 @@ from painter import SHAPES
 from parts import LETTERS, Scene
 from reader import Reader
 from reading import ASKED
-from run import Run, advance, mean_and_clear, optimizer_of
-from scenes import scene
+from run import Run, advance, optimizer_of
+from scenes import SIDES, scene
 
 SEEN = ASKED | {"page": 0.4, "lines": 0.8}
 MARKS = [*LETTERS, *SHAPES]
@@ -29,7 +28,7 @@ def marks(found: list[Scene]) -> torch.Tensor:
     for one in found:
         side = one.image.size[0] // FAMILY.patch
         plane = torch.zeros(side, side, dtype=torch.long)
-        for (left, top, right, bottom), mark in one.letters:
+        for (left, top, right, bottom), mark in one.marks:
             rows = [min(side, max(0, round(y / FAMILY.patch))) for y in (top, bottom)]
             columns = [min(side, max(0, round(x / FAMILY.patch))) for x in (left, right)]
             plane[rows[0] : rows[1], columns[0] : columns[1]] = MARKS.index(mark) + 1
@@ -46,13 +45,14 @@ def naming(
     `weight` `(tokens,)` is how much each token counts, `words` how much the names of words do. Accuracy is that of the
     tokens of weight 1.
     """
-    flat = [token for picture in meanings for token in picture]
+    named: dict[str, list[tuple[int, int]]] = {}
+    for i, token in enumerate(token for picture in meanings for token in picture):
+        for name in token:
+            named.setdefault(name.partition(":")[0], []).append((i, codes.index[name]))
     relative, losses, scores = (written - codes.mean).flatten(0, 1), [], {}
-    for slot in codes.slots:
-        pairs = [
-            (i, codes.index[name]) for i, token in enumerate(flat) for name in token if name.startswith(slot + ":")
-        ]
-        if not pairs or len(codes.slots[slot]) == 1:
+    for slot, every in codes.slots.items():
+        pairs = named.get(slot)
+        if not pairs or len(every) == 1:
             continue
         rows, ids = torch.tensor(pairs, device=written.device).unbind(1)
         where = codes.slot(slot)
@@ -74,43 +74,39 @@ def learn_to_spell(run: Run, reader: Reader, args: argparse.Namespace) -> None:
     tower = reader.tower
     whole, tower.blocks = tower.blocks, tower.blocks[: len(tower.blocks) // 2]
     speller = nn.Linear(tower.config.hidden_size, len(MARKS) + 1).to(reader.device)
-    patches: list[torch.Tensor] = []
-    hook = tower.blocks[-1].register_forward_hook(lambda _module, _inputs, out: patches.append(out))
     weight = torch.ones(len(MARKS) + 1, device=reader.device)
     weight[0] = 0.1  # patches without a mark are many and easy
     both = nn.ModuleDict({"tower": tower, "speller": speller})
     optimizer = optimizer_of(both, args.rate)
-    score: dict[str, list[float]] = {}
-    began = time.monotonic()
+    side = SIDES[0]  # there the tower has a single window, so its patches keep their order
     for step in run.steps("spell", args.spell, both, optimizer):
-        # At 112 pixels the tower has a single window, so its patches keep their order.
-        found = [scene(f"spell {args.seed} {step} {i}", 112, {"dense": 1}) for i in range(args.patches // 64)]
-        patches.clear()
-        reader.see([one.pixels for one in found])
+        found = [scene(f"spell {args.seed} {step} {i}", side, {"dense": 1}) for i in range(fitting(args.patches, side))]
         labels = marks(found).to(reader.device)
-        spelled = speller(patches[0])
+        spelled = speller(reader.patches([one.pixels for one in found]))
         loss = F.cross_entropy(spelled, labels, weight)
         advance(loss, both, optimizer, args.rate, step / args.spell)
-        score.setdefault("loss", []).append(loss.item())
-        score.setdefault("right", []).append((spelled.argmax(-1) == labels)[labels > 0].float().mean().item())
-        if step % 100 == 99:
-            run.log(stage="spell", step=step + 1, seconds=time.monotonic() - began, **mean_and_clear(score))
-    hook.remove()
+        right = (spelled.argmax(-1) == labels)[labels > 0].float().mean().item()
+        run.count({"loss": [loss.item()], "right": [right]})
+        run.report("spell", step, 100)
     tower.blocks = whole
 
 
-def spelling(found: list[Scene]) -> tuple[list[int], torch.Tensor, torch.Tensor]:
+def fitting(patches: int, side: int) -> int:
+    """How many pictures of `side` pixels make `patches` patches."""
+    return patches * FAMILY.patch**2 // side**2
+
+
+def spelling(meanings: list[list[list[str]]], covered: list[bool]) -> tuple[list[int], torch.Tensor, torch.Tensor]:
     """Which picture tokens are on a word; which letters it has `(tokens, 26)`; its first and last `(tokens, 2)`."""
-    rows, ends = [], []
-    tokens = [token for one in found for token in zip(one.meanings(), one.covered(), strict=True)]
-    bags = []
-    for i, (names, covered) in enumerate(tokens):
+    rows, bags, ends = [], [], []
+    tokens = [token for picture in meanings for token in picture]
+    for i, (names, on) in enumerate(zip(tokens, covered, strict=True)):
         word = next((name.partition(":")[2] for name in names if name.startswith("word:")), None)
-        if word and covered:
+        if word and on:
             letters = [LETTERS.index(letter) for letter in word]
             rows.append(i)
-            ends.append([letters[0], letters[-1]])
             bags.append(torch.zeros(26).index_fill(0, torch.tensor(letters), 1.0))
+            ends.append([letters[0], letters[-1]])
     return rows, torch.stack(bags) if bags else torch.zeros(0, 26), torch.tensor(ends)
 
 
@@ -124,25 +120,22 @@ def learn_to_see(run: Run, reader: Reader, codes: Codes, args: argparse.Namespac
     speller = nn.Linear(tower.config.hidden_size, 3 * 26).to(reader.device)
     both = nn.ModuleDict({"tower": tower, "speller": speller})
     optimizer = optimizer_of(both, args.see_rate)
-    score: dict[str, list[float]] = {}
-    began = time.monotonic()
     for step in run.steps("see", args.see, both, optimizer):
-        side = random.Random(f"see {args.seed} {step}").choices([112, 168, 224], args.sides)[0]
-        many = args.patches * FAMILY.patch**2 // side**2
-        found = [scene(f"see {args.seed} {step} {i}", side, SEEN) for i in range(many)]
+        side = random.Random(f"see {args.seed} {step}").choices(SIDES, args.sides)[0]
+        found = [scene(f"see {args.seed} {step} {i}", side, SEEN) for i in range(fitting(args.patches, side))]
         written, below = reader.look([one.pixels for one in found])
         meanings = [one.meanings() for one in found]
+        covered = [on for one in found for on in one.covered()]
         # What lies under tokens comes first, those beside can only copy it; and letters before the words made of them.
         done = step / args.see
         beside, words = 0.3 * min(1, max(0, done - 0.2) / 0.3), min(1, 0.2 + 2 * done)
-        covered = torch.tensor([one.covered() for one in found], device=reader.device).flatten()
-        weight = torch.where(covered, 1.0, beside)
+        weight = torch.where(torch.tensor(covered, device=reader.device), 1.0, beside)
         wanted = codes(meanings).detach()
         off = ((written - wanted).pow(2).mean(dim=-1).flatten() * weight).sum() / weight.sum()
         off = off / (wanted - codes.mean).pow(2).mean()
         named, right = naming(codes, written, meanings, weight, words)
         loss = named + off
-        rows, bags, ends = spelling(found)
+        rows, bags, ends = spelling(meanings, covered)
         if rows:
             spelled = speller(below.flatten(0, 1)[rows]).unflatten(1, (3, 26))
             bags, ends = bags.to(reader.device), ends.to(reader.device)
@@ -152,7 +145,6 @@ def learn_to_see(run: Run, reader: Reader, codes: Codes, args: argparse.Namespac
             right["letters"] = ((said & (bags > 0)).sum() / (said | (bags > 0)).sum()).item()
             right["ends"] = (spelled[:, 1:].argmax(-1) == ends).float().mean().item()
         advance(loss, both, optimizer, args.see_rate, done)
-        for name, value in {**right, "named": named.item(), "off": off.item()}.items():
-            score.setdefault(name, []).append(value)
-        if step % 100 == 99:
-            run.log(stage="see", step=step + 1, seconds=time.monotonic() - began, **mean_and_clear(score))
+        right |= {"named": named.item(), "off": off.item()}
+        run.count({name: [value] for name, value in right.items()})
+        run.report("see", step, 100)

@@ -83,15 +83,11 @@ def main() -> None:
     codes = Codes(reader, args.seed).to(reader.device)
     texts = Texts(reader, 80)
     learn_codes(run, reader, codes, texts, args)
-    codes.load_state_dict(run.weights("codes"))
     begin(reader, args.seed, args.trunk)
     if args.trunk is None:
         learn_to_spell(run, reader, args)
-        reader.tower.load_state_dict(run.tower("spell"), strict=False)  # the lower half
     learn_to_see(run, reader, codes, args)
-    reader.tower.load_state_dict(run.tower("see"))
     learn_to_read(run, reader, texts, args)
-    reader.tower.load_state_dict(run.tower("read"))
     save_tower(reader.tower, args.out / "tower.safetensors", {"seed": str(args.seed)})
 
 

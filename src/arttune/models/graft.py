@@ -102,6 +102,7 @@ def save_tower(tower: Any, path: Path, about: dict[str, str]) -> None:
 def read_tower(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The shape and the float32 weights that `save_tower` wrote."""
     with safe_open(path, "pt") as file:
+        # What safe_open gives is no mapping: it has keys, but cannot be iterated.
         weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         return json.loads(file.metadata()["shape"]), weights
 
