@@ -24,7 +24,7 @@ class Codes(nn.Module):
         self.slots = {slot: [f"{slot}:{name}" for name in found] for slot, found in names().items()}
         every = [name for slot in self.slots.values() for name in slot]
         self.index = {name: i for i, name in enumerate(every)}
-        mean = reader.embeddings.mean(dim=0)
+        mean = reader.embeddings.float().mean(dim=0)
         start = torch.stack([self._spoken(reader, name) - mean for name in every])
         own = torch.tensor([slot in ("at", "long", "kind", "any") for slot, found in self.slots.items() for _ in found])
         # Places, lengths and kinds have no word in the picture: they start small, and apart from each other.
@@ -39,7 +39,7 @@ class Codes(nn.Module):
     def _spoken(reader: Reader, name: str) -> torch.Tensor:
         said = name.partition(":")[2]
         text = said if not said.isalpha() else f" {said}"
-        return reader.embeddings[reader.tokenizer(text, add_special_tokens=False)["input_ids"][0]]
+        return reader.embeddings[reader.tokenizer(text, add_special_tokens=False)["input_ids"][0]].float()
 
     @property
     def table(self) -> torch.Tensor:

@@ -41,9 +41,12 @@ class Read:
 
 
 class Reader:
-    """A model of the graft family, frozen, with its tower set free."""
+    """A model of the graft family, frozen, with its tower set free.
 
-    def __init__(self, name: str | Path, tower: Path | None = None) -> None:
+    With `dtype` bfloat16 the language model is kept and the tower computed in it; the tower's weights stay float32.
+    """
+
+    def __init__(self, name: str | Path, tower: Path | None = None, dtype: torch.dtype = torch.float32) -> None:
         loaded = load_model(str(name), "float32")
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
         self.text: Any = self.model.model.language_model
@@ -53,6 +56,9 @@ class Reader:
             shape, weights = read_tower(tower)
             self.build(shape)
             self.tower.load_state_dict(weights)
+        self.dtype = dtype
+        self.text.to(dtype)
+        self.model.lm_head.to(dtype)
         self.embeddings = self.model.get_input_embeddings().weight.detach()
         self.start, self.end = (self.tokenizer.convert_tokens_to_ids(token) for token in (START, END))
         mark = "QUESTION"
@@ -89,23 +95,24 @@ class Reader:
         _, height, width = pictures[0].shape
         patches = torch.cat([FAMILY.patches(picture) for picture in pictures]).to(self.device)
         grid = torch.tensor([FAMILY.grid((height, width))] * len(pictures), device=self.device)
-        return self.tower(patches, grid), grid
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.tower(patches, grid), grid
 
     def see(self, pictures: list[torch.Tensor]) -> torch.Tensor:
         """The tower's tokens `(pictures, tokens, width)` of pictures `(3, H, W)` of one size, row by row."""
-        return self._tower(pictures)[0].pooler_output.unflatten(0, (len(pictures), -1))
+        return self._tower(pictures)[0].pooler_output.float().unflatten(0, (len(pictures), -1))
 
     def patches(self, pictures: list[torch.Tensor]) -> torch.Tensor:
         """What the tower's last block says of every patch `(patches, tower width)`, in the order it works in."""
-        return self._tower(pictures)[0].last_hidden_state
+        return self._tower(pictures)[0].last_hidden_state.float()
 
     def look(self, pictures: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """What `see` gives, and what the last block knew under each token `(pictures, tokens, tower width)`."""
         seen, grid = self._tower(pictures)
         windows, _ = get_vision_window_index(grid, FAMILY.merge, self.tower.config.window_size, FAMILY.patch)
-        below = seen.last_hidden_state.view(len(windows), FAMILY.merge**2, -1).mean(dim=1)
+        below = seen.last_hidden_state.float().view(len(windows), FAMILY.merge**2, -1).mean(dim=1)
         below = below[windows.argsort().to(self.device)]
-        return seen.pooler_output.unflatten(0, (len(pictures), -1)), below.unflatten(0, (len(pictures), -1))
+        return seen.pooler_output.float().unflatten(0, (len(pictures), -1)), below.unflatten(0, (len(pictures), -1))
 
     def read(self, tokens: torch.Tensor | None, turns: list[list[Turn]], everywhere: bool = False) -> Read:
         """Let the language model read `tokens` `(rows, n * n, width)`, or no picture, and then each row's turns.
@@ -146,7 +153,8 @@ class Reader:
         return Read(out[row, column], wanted, row, turn)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.model.lm_head(hidden)
+        """Next-token logits `(n, vocabulary)` in float32."""
+        return self.model.lm_head(hidden).float()
 
     def _grid(self, side: int) -> torch.Tensor:
         """Positions `(3, side * side + 2)` of start mark, picture and end mark, as `get_rope_index` lays them out."""
@@ -164,8 +172,8 @@ class Reader:
         same = (whose[:, :, None] == whose[:, None, :]) | (whose == -2)[:, None, :]
         seen = same & torch.ones(length, length, dtype=torch.bool).tril()
         seen = torch.cat([torch.ones(rows, length, self.offset, dtype=torch.bool), seen], dim=2)
-        lowest = torch.finfo(torch.float32).min
-        return torch.where(seen, 0.0, lowest)[:, None].to(self.device)
+        lowest = torch.finfo(self.dtype).min
+        return torch.where(seen, 0.0, lowest)[:, None].to(self.device, self.dtype)
 
     def _cache(self, rows: int) -> DynamicCache:
         cache = DynamicCache()

@@ -4,8 +4,8 @@
 
 Four stages, each from the one before:
 
-codes   The alphabet (`codes.py`), through the frozen language model and without pictures.
 spell   The lower half of the tower tells letters, digits and shapes apart, patch by patch.
+codes   The alphabet (`codes.py`), through the frozen language model and without pictures.
 see     The tower learns to write that alphabet under each picture (`scenes.py`): regression onto the vectors, and which
         name of its kind it is. No language model in the loop.
 read    Next-token loss on questions and answers through the frozen language model, back into the tower. In the same
@@ -74,18 +74,19 @@ def main() -> None:
     parser.add_argument("--see-rate", type=float, default=6e-4, help="peak rate of the third stage")
     parser.add_argument("--read-rate", type=float, default=3e-4, help="peak rate of the fourth stage")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="what is computed in")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--save-every", type=float, default=120, help="seconds between checkpoints")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    run, reader = Run(args.out, args.save_every), Reader(args.model)
+    run, reader = Run(args.out, args.save_every), Reader(args.model, dtype=getattr(torch, args.dtype))
     codes = Codes(reader, args.seed).to(reader.device)
     texts = Texts(reader, 80)
-    learn_codes(run, reader, codes, texts, args)
     begin(reader, args.seed, args.trunk)
     if args.trunk is None:
         learn_to_spell(run, reader, args)
+    learn_codes(run, reader, codes, texts, args)
     learn_to_see(run, reader, codes, args)
     learn_to_read(run, reader, texts, args)
     save_tower(reader.tower, args.out / "tower.safetensors", {"seed": str(args.seed)})
