@@ -1,8 +1,9 @@
 """The alphabet in which the tower is to write: one vector of the language model's input space for every name.
 
-A word's vector is its own token embedding, kept as it is. Digits with a place, counts, ends and the other names start
-as the embeddings of their words and are then learned through the frozen language model, without any picture: this is
-cheap, and once it is done the tower can learn to see from names alone, with no language model in the loop.
+A word's vector is its own token embedding, longer by a learned factor. Digits with a place, counts, ends and the other
+names start as the embeddings of their words and are then learned through the frozen language model, without any
+picture: this is cheap, and once it is done the tower can learn to see from names alone, with no language model in the
+loop.
 A picture token is the sum of the vectors of what it stands for.
 """
 
@@ -34,6 +35,7 @@ class Codes(nn.Module):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("words", start[:words].clone(), persistent=False)
         self.learned = nn.Parameter(start[words:].clone())
+        self.gain = nn.Parameter(torch.tensor(2.0))
 
     @staticmethod
     def _spoken(reader: Reader, name: str) -> torch.Tensor:
@@ -44,7 +46,7 @@ class Codes(nn.Module):
     @property
     def table(self) -> torch.Tensor:
         """All vectors `(names, width)`."""
-        return torch.cat([self.words, self.learned])
+        return torch.cat([self.gain * self.words, self.learned])
 
     def slot(self, name: str) -> slice:
         """The rows of one kind of name."""

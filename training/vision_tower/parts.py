@@ -58,11 +58,18 @@ class Scene:
         return [(UNIT * (c + 0.5), UNIT * (r + 0.5)) for r in range(height // UNIT) for c in range(width // UNIT)]
 
     def meanings(self) -> list[list[str]]:
-        """For each picture token, row by row, the names it stands for: those of the nearest part and of the whole."""
+        """For each picture token, row by row, the names it stands for.
+
+        A token on a part has the nearest part's names and those of the whole; a picture without parts has the latter
+        everywhere, and what is beside all parts is ground.
+        """
         if not self.parts:
             return [self.whole for _ in self._middles()]
         nearest = [min(self.parts, key=lambda part: _distance(part.box, x, y)) for x, y in self._middles()]
-        return [[*part.names, *self.whole, "any:thing"] for part in nearest]
+        return [
+            [*part.names, *self.whole, "any:thing"] if on else ["any:ground"]
+            for part, on in zip(nearest, self.covered(), strict=True)
+        ]
 
     def covered(self) -> list[bool]:
         """For each picture token, whether the middle of it is on a part, or within a third of a token of it."""
@@ -95,6 +102,6 @@ def names() -> dict[str, list[str]]:
         "count": [str(i) for i in range(1, 6)],
         "end": ["left", "right", "top", "bottom"],
         "rank": ["tallest", "middle", "shortest"],
-        "any": ["thing"],
+        "any": ["thing", "ground"],
         "kind": ["word", "phrase", "number", "sum", "object", "count", "pair", "chart", "blank", "noise"],
     }

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from arttune.models.graft import FAMILY
 from arttune.tasks import get_task
 from codes import Codes
 from parts import Scene
@@ -91,6 +92,12 @@ def lesson(
     return loss + divergence, values
 
 
+def crowd(rows: int, side: int) -> int:
+    """How many pictures of `side` pixels, with questions of some 70 tokens, are as much work as `rows` small ones."""
+    small, large = (70 + FAMILY.tokens((one, one)) for one in (SIDES[0], side))
+    return max(1, rows * small // large)
+
+
 def learn_codes(run: Run, reader: Reader, codes: Codes, texts: Texts, args: argparse.Namespace) -> None:
     # The vectors are few and each is used often: plain Adam. It moves one by up to a tenth of its length in a step.
     optimizer = torch.optim.Adam(codes.parameters(), lr=CODE_RATE, betas=(0.9, 0.99))
@@ -100,8 +107,9 @@ def learn_codes(run: Run, reader: Reader, codes: Codes, texts: Texts, args: argp
 
     for step in run.steps("codes", args.codes, codes, optimizer):
         rng = random.Random(f"codes {args.seed} {step}")
-        found = [scene(f"codes {args.seed} {step} {i}", 112, ASKED) for i in range(10)]
-        empty = [scene(f"empty {args.seed} {step} 0", 112, {"blank": 1, "noise": 1})]
+        side = rng.choices(SIDES, args.sides)[0]
+        found = [scene(f"codes {args.seed} {step} {i}", side, ASKED) for i in range(crowd(10, side))]
+        empty = [scene(f"empty {args.seed} {step} {i}", side, {"blank": 1, "noise": 1}) for i in range(2)]
         loss, values = lesson(reader, show, found, empty, texts, rng)
         advance(loss, codes, optimizer, CODE_RATE, step / args.codes)
         run.count(values)
@@ -119,7 +127,7 @@ def learn_to_read(run: Run, reader: Reader, texts: Texts, args: argparse.Namespa
     for step in run.steps("read", args.read, tower, optimizer):
         rng = random.Random(f"read {args.seed} {step}")
         side = rng.choices(SIDES, args.sides)[0]
-        found = [scene(f"read {args.seed} {step} {i}", side, ASKED) for i in range(args.rows)]
+        found = [scene(f"read {args.seed} {step} {i}", side, ASKED) for i in range(crowd(args.rows, side))]
         empty = [scene(f"empty {args.seed} {step} {i}", side, mix) for i in range(3)]
         loss, values = lesson(reader, show, found, empty, texts, rng)
         advance(loss, tower, optimizer, args.read_rate, step / args.read)

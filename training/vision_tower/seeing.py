@@ -20,6 +20,7 @@ from scenes import SIDES, scene
 
 SEEN = ASKED | {"page": 0.4, "lines": 0.8}
 MARKS = [*LETTERS, *SHAPES]
+GROUND = 0.2  # weight of a token that is on nothing
 
 
 def marks(found: list[Scene]) -> torch.Tensor:
@@ -126,10 +127,10 @@ def learn_to_see(run: Run, reader: Reader, codes: Codes, args: argparse.Namespac
         written, below = reader.look([one.pixels for one in found])
         meanings = [one.meanings() for one in found]
         covered = [on for one in found for on in one.covered()]
-        # What lies under tokens comes first, those beside can only copy it; and letters before the words made of them.
+        # The few tokens on something count most; and letters come before the words made of them.
         done = step / args.see
-        beside, words = 0.3 * min(1, max(0, done - 0.2) / 0.3), min(1, 0.2 + 2 * done)
-        weight = torch.where(torch.tensor(covered, device=reader.device), 1.0, beside)
+        words = min(1, 0.2 + 2 * done)
+        weight = torch.where(torch.tensor(covered, device=reader.device), 1.0, GROUND)
         wanted = codes(meanings).detach()
         off = ((written - wanted).pow(2).mean(dim=-1).flatten() * weight).sum() / weight.sum()
         off = off / (wanted - codes.mean).pow(2).mean()
