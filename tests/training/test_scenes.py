@@ -78,6 +78,8 @@ def test_tokens_on_a_part_are_told_from_those_beside():
         if not (left - UNIT / 2 <= x <= right + UNIT / 2 and top - UNIT / 2 <= y <= bottom + UNIT / 2):
             assert not covered
     assert all(scene(0, 224, {"blank": 1}).covered())
+    grounds = [token == ["any:ground"] for token in one.meanings()]
+    assert grounds == [not covered for covered in one.covered()]
 
 
 def test_a_dense_page_is_full_of_marks():

@@ -33,6 +33,7 @@ ASKED = {
 # Text for the picture not to hurt: the training problems of these tasks.
 TEXTS = ("gsm8k", "gsm8k", "svamp", "reasoning_gym:family_relationships", "reasoning_gym:chain_sum")
 CODE_RATE = 0.02
+HARM = 2.0  # weight in the last stage of what pictures do to texts
 
 
 class Texts:
@@ -78,8 +79,8 @@ def lesson(
     empty: list[Scene],
     texts: Texts,
     rng: random.Random,
-) -> tuple[torch.Tensor, dict[str, list[float]]]:
-    """The loss of two questions about each of `found`, plus what `empty` does to as many texts; and both as measured.
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, list[float]]]:
+    """The loss of two questions about each of `found`, what `empty` does to as many texts, and both as measured.
 
     `show` makes picture tokens of scenes.
     """
@@ -89,7 +90,7 @@ def lesson(
     values = {"loss": [loss.item()], "harm": [divergence.item()]}
     for one, row in zip(found, right.tolist(), strict=True):
         values.setdefault(one.kind, []).extend(map(float, row))
-    return loss + divergence, values
+    return loss, divergence, values
 
 
 def crowd(rows: int, side: int) -> int:
@@ -110,8 +111,8 @@ def learn_codes(run: Run, reader: Reader, codes: Codes, texts: Texts, args: argp
         side = rng.choices(SIDES, args.sides)[0]
         found = [scene(f"codes {args.seed} {step} {i}", side, ASKED) for i in range(crowd(10, side))]
         empty = [scene(f"empty {args.seed} {step} {i}", side, {"blank": 1, "noise": 1}) for i in range(2)]
-        loss, values = lesson(reader, show, found, empty, texts, rng)
-        advance(loss, codes, optimizer, CODE_RATE, step / args.codes)
+        loss, hurt, values = lesson(reader, show, found, empty, texts, rng)
+        advance(loss + hurt, codes, optimizer, CODE_RATE, step / args.codes)
         run.count(values)
         run.report("codes", step, 10)
 
@@ -128,8 +129,8 @@ def learn_to_read(run: Run, reader: Reader, texts: Texts, args: argparse.Namespa
         rng = random.Random(f"read {args.seed} {step}")
         side = rng.choices(SIDES, args.sides)[0]
         found = [scene(f"read {args.seed} {step} {i}", side, ASKED) for i in range(crowd(args.rows, side))]
-        empty = [scene(f"empty {args.seed} {step} {i}", side, mix) for i in range(3)]
-        loss, values = lesson(reader, show, found, empty, texts, rng)
-        advance(loss, tower, optimizer, args.read_rate, step / args.read)
+        empty = [scene(f"empty {args.seed} {step} {i}", side, mix) for i in range(4)]
+        loss, hurt, values = lesson(reader, show, found, empty, texts, rng)
+        advance(loss + HARM * hurt, tower, optimizer, args.read_rate, step / args.read)
         run.count(values)
         run.report("read", step, 10)

@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--codes", type=int, default=300, help="steps of the first stage")
     parser.add_argument("--spell", type=int, default=3600, help="steps of the second stage")
     parser.add_argument("--see", type=int, default=12000, help="steps of the third stage")
-    parser.add_argument("--read", type=int, default=300, help="steps of the fourth stage")
+    parser.add_argument("--read", type=int, default=400, help="steps of the fourth stage")
     parser.add_argument("--patches", type=int, default=768, help="patches in a step of the second and third stage")
     parser.add_argument("--rows", type=int, default=12, help="pictures in a step of the fourth stage")
     parser.add_argument(
