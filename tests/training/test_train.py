@@ -27,18 +27,14 @@ def start(tiny_folder, monkeypatch):
     monkeypatch.setattr(reading, "TEXTS", ("reasoning_gym:chain_sum",))
 
     def run(out: Path, die: tuple[str, int] | None = None) -> None:
-        few = {"--codes": 3, "--spell": 3, "--see": 3, "--read": 3, "--patches": 64, "--rows": 2, "--threads": 1}
-        flags = [str(item) for pair in (few | {"--save-every": 0}).items() for item in pair] + [
-            "--sides",
-            "1",
-            "0",
-            "0",
-        ]
+        steps = dict.fromkeys(["--spell", "--codes", "--see", "--write", "--read"], 3)
+        few = steps | {"--patches": 64, "--rows": 2, "--threads": 1, "--save-every": 0}
+        flags = [str(item) for pair in few.items() for item in pair] + ["--sides", "1", "0", "0"]
         monkeypatch.setattr(sys, "argv", ["train.py", "--model", str(tiny_folder), "--out", str(out), *flags])
-        steps = train.Run.steps
+        whole = train.Run.steps
 
         def mortal(self, stage, *rest):
-            for step in steps(self, stage, *rest):
+            for step in whole(self, stage, *rest):
                 if (stage, step) == die:
                     raise Killed
                 yield step
@@ -55,7 +51,7 @@ def start(tiny_folder, monkeypatch):
 def test_a_killed_run_goes_on_to_the_same_tower_and_the_language_model_is_untouched(start, tiny_folder, tmp_path):
     before = {n: w.clone() for n, w in load_model(str(tiny_folder), "float32").model.state_dict().items()}
     start(tmp_path / "whole")
-    for die in (("spell", 1), ("codes", 1), ("see", 2), ("read", 1)):
+    for die in (("spell", 1), ("codes", 1), ("see", 2), ("write", 1), ("read", 1)):
         with pytest.raises(Killed):
             start(tmp_path / "broken", die)
     start(tmp_path / "broken")

@@ -21,6 +21,7 @@ from scenes import SIDES, scene
 SEEN = ASKED | {"page": 0.4, "lines": 0.8}
 MARKS = [*LETTERS, *SHAPES]
 GROUND = 0.2  # weight of a token that is on nothing
+EXACT = 10.0  # weight of the distance from the vectors when they are to be written
 
 
 def marks(found: list[Scene]) -> torch.Tensor:
@@ -111,8 +112,28 @@ def spelling(meanings: list[list[list[str]]], covered: list[bool]) -> tuple[list
     return rows, torch.stack(bags) if bags else torch.zeros(0, 26), torch.tensor(ends)
 
 
+def _pages(stage: str, step: int, args: argparse.Namespace) -> list[Scene]:
+    side = random.Random(f"{stage} {args.seed} {step}").choices(SIDES, args.sides)[0]
+    return [scene(f"{stage} {args.seed} {step} {i}", side, SEEN) for i in range(fitting(args.patches, side))]
+
+
+def writing(
+    codes: Codes, written: torch.Tensor, found: list[Scene], words: float
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
+    """How far the tokens `(pictures, tokens, width)` are from what they stand for: as names, as vectors, by kind."""
+    meanings = [one.meanings() for one in found]
+    # The few tokens on something count most.
+    covered = torch.tensor([on for one in found for on in one.covered()], device=written.device)
+    weight = torch.where(covered, 1.0, GROUND)
+    wanted = codes(meanings).detach()
+    off = ((written - wanted).pow(2).mean(dim=-1).flatten() * weight).sum() / weight.sum()
+    off = off / (wanted - codes.mean).pow(2).mean()
+    named, right = naming(codes, written, meanings, weight, words)
+    return named, off, right | {"named": named.item(), "off": off.item()}
+
+
 def learn_to_see(run: Run, reader: Reader, codes: Codes, args: argparse.Namespace) -> None:
-    """The whole tower writes, under each picture token, what it stands for.
+    """The whole tower tells what each picture token stands for.
 
     A word's vector says nothing of its letters, so a second head asks the last block which there are, and which are the
     first and the last: an order that can be seen without counting.
@@ -122,21 +143,14 @@ def learn_to_see(run: Run, reader: Reader, codes: Codes, args: argparse.Namespac
     both = nn.ModuleDict({"tower": tower, "speller": speller})
     optimizer = optimizer_of(both, args.see_rate)
     for step in run.steps("see", args.see, both, optimizer):
-        side = random.Random(f"see {args.seed} {step}").choices(SIDES, args.sides)[0]
-        found = [scene(f"see {args.seed} {step} {i}", side, SEEN) for i in range(fitting(args.patches, side))]
+        found = _pages("see", step, args)
         written, below = reader.look([one.pixels for one in found])
-        meanings = [one.meanings() for one in found]
-        covered = [on for one in found for on in one.covered()]
-        # The few tokens on something count most; and letters come before the words made of them.
         done = step / args.see
-        words = min(1, 0.2 + 2 * done)
-        weight = torch.where(torch.tensor(covered, device=reader.device), 1.0, GROUND)
-        wanted = codes(meanings).detach()
-        off = ((written - wanted).pow(2).mean(dim=-1).flatten() * weight).sum() / weight.sum()
-        off = off / (wanted - codes.mean).pow(2).mean()
-        named, right = naming(codes, written, meanings, weight, words)
+        # Letters come before the words made of them.
+        named, off, right = writing(codes, written, found, min(1, 0.2 + 2 * done))
         loss = named + off
-        rows, bags, ends = spelling(meanings, covered)
+        covered = [on for one in found for on in one.covered()]
+        rows, bags, ends = spelling([one.meanings() for one in found], covered)
         if rows:
             spelled = speller(below.flatten(0, 1)[rows]).unflatten(1, (3, 26))
             bags, ends = bags.to(reader.device), ends.to(reader.device)
@@ -146,6 +160,20 @@ def learn_to_see(run: Run, reader: Reader, codes: Codes, args: argparse.Namespac
             right["letters"] = ((said & (bags > 0)).sum() / (said | (bags > 0)).sum()).item()
             right["ends"] = (spelled[:, 1:].argmax(-1) == ends).float().mean().item()
         advance(loss, both, optimizer, args.see_rate, done)
-        right |= {"named": named.item(), "off": off.item()}
         run.count({name: [value] for name, value in right.items()})
         run.report("see", step, 100)
+
+
+def learn_to_write(run: Run, reader: Reader, codes: Codes, args: argparse.Namespace) -> None:
+    """What the tower can tell it now writes as the vectors themselves, for the language model knows no others.
+
+    Told apart from the other words, a word may still be far from its own vector.
+    """
+    tower = nn.ModuleDict({"tower": reader.tower})
+    optimizer = optimizer_of(tower, args.see_rate)
+    for step in run.steps("write", args.write, tower, optimizer):
+        found = _pages("write", step, args)
+        named, off, right = writing(codes, reader.see([one.pixels for one in found]), found, 1.0)
+        advance(named + EXACT * off, tower, optimizer, args.see_rate, step / args.write)
+        run.count({name: [value] for name, value in right.items()})
+        run.report("write", step, 100)

@@ -2,12 +2,13 @@
 
     python training/vision_tower/train.py --model smol --out runs/tower
 
-Four stages, each from the one before:
+Five stages, each from the one before:
 
 spell   The lower half of the tower tells letters, digits and shapes apart, patch by patch.
 codes   The alphabet (`codes.py`), through the frozen language model and without pictures.
-see     The tower learns to write that alphabet under each picture (`scenes.py`): regression onto the vectors, and which
-        name of its kind it is. No language model in the loop.
+see     The tower learns to tell, under each picture token (`scenes.py`), which name of its kind stands there:
+        cross-entropy over the alphabet's vectors. No language model in the loop.
+write   And then to write the vectors themselves.
 read    Next-token loss on questions and answers through the frozen language model, back into the tower. In the same
         steps a picture must not hurt: with an empty, a noisy or an unrelated picture in front, the distribution on text
         problems is distilled from the model without one.
@@ -32,7 +33,7 @@ from codes import Codes
 from reader import Reader
 from reading import Texts, learn_codes, learn_to_read
 from run import Run
-from seeing import learn_to_see, learn_to_spell
+from seeing import learn_to_see, learn_to_spell, learn_to_write
 
 # Reading a word means gathering its letters from several patches: many heads, and blocks above those that spell.
 SHAPE = {
@@ -61,18 +62,19 @@ def main() -> None:
     parser.add_argument("--model", default="smol", help="smol, or a folder that benchmarks/make_qwen.py made")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; goes on from what is in it")
     parser.add_argument("--trunk", type=Path, help="run whose trunk is taken as it is; only the merger is trained")
-    parser.add_argument("--codes", type=int, default=300, help="steps of the first stage")
-    parser.add_argument("--spell", type=int, default=3600, help="steps of the second stage")
-    parser.add_argument("--see", type=int, default=12000, help="steps of the third stage")
-    parser.add_argument("--read", type=int, default=400, help="steps of the fourth stage")
-    parser.add_argument("--patches", type=int, default=768, help="patches in a step of the second and third stage")
-    parser.add_argument("--rows", type=int, default=12, help="pictures in a step of the fourth stage")
+    parser.add_argument("--spell", type=int, default=3600, help="steps of spell")
+    parser.add_argument("--codes", type=int, default=300, help="steps of codes")
+    parser.add_argument("--see", type=int, default=12000, help="steps of see")
+    parser.add_argument("--write", type=int, default=2000, help="steps of write")
+    parser.add_argument("--read", type=int, default=400, help="steps of read")
+    parser.add_argument("--patches", type=int, default=768, help="patches in a step of all stages but codes and read")
+    parser.add_argument("--rows", type=int, default=12, help="pictures in a step of read")
     parser.add_argument(
         "--sides", type=float, nargs=3, default=[0.5, 0.25, 0.25], help="how often 112, 168 and 224 pixels"
     )
-    parser.add_argument("--rate", type=float, default=2e-3, help="peak rate of the second stage")
-    parser.add_argument("--see-rate", type=float, default=6e-4, help="peak rate of the third stage")
-    parser.add_argument("--read-rate", type=float, default=3e-4, help="peak rate of the fourth stage")
+    parser.add_argument("--rate", type=float, default=2e-3, help="peak rate of spell")
+    parser.add_argument("--see-rate", type=float, default=6e-4, help="peak rate of see and write")
+    parser.add_argument("--read-rate", type=float, default=3e-4, help="peak rate of read")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="what is computed in")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -88,6 +90,7 @@ def main() -> None:
         learn_to_spell(run, reader, args)
     learn_codes(run, reader, codes, texts, args)
     learn_to_see(run, reader, codes, args)
+    learn_to_write(run, reader, codes, args)
     learn_to_read(run, reader, texts, args)
     save_tower(reader.tower, args.out / "tower.safetensors", {"seed": str(args.seed)})
 
