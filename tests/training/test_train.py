@@ -26,10 +26,10 @@ def start(tiny_folder, monkeypatch):
     """`train.py` on a tiny model, a few steps a stage; the texts are two problems instead of whole tasks."""
     monkeypatch.setattr(reading, "TEXTS", ("reasoning_gym:chain_sum",))
 
-    def run(out: Path, die: tuple[str, int] | None = None) -> None:
+    def run(out: Path, die: tuple[str, int] | None = None, more: list[str] | None = None) -> None:
         steps = dict.fromkeys(["--spell", "--codes", "--see", "--write", "--read"], 3)
         few = steps | {"--patches": 64, "--rows": 2, "--threads": 1, "--save-every": 0}
-        flags = [str(item) for pair in few.items() for item in pair] + ["--sides", "1", "0", "0"]
+        flags = [str(item) for pair in few.items() for item in pair] + ["--sides", "1", "0", "0", *(more or [])]
         monkeypatch.setattr(sys, "argv", ["train.py", "--model", str(tiny_folder), "--out", str(out), *flags])
         whole = train.Run.steps
 
@@ -67,6 +67,17 @@ def test_a_killed_run_goes_on_to_the_same_tower_and_the_language_model_is_untouc
         n for n, weight in untrained.tower.state_dict().items() if not torch.equal(weight.half().float(), whole[n])
     ]
     assert len(moved) == len(whole), "some of the tower was never trained"
+
+
+def test_a_finished_tower_is_read_with_further_and_nothing_else_is_done(start, tmp_path):
+    start(tmp_path / "first")
+    tower = tmp_path / "first" / "tower.safetensors"
+    start(tmp_path / "none", more=["--tower", str(tower), "--read", "0"])
+    start(tmp_path / "more", more=["--tower", str(tower)])
+    assert not list((tmp_path / "more").glob("see.*"))
+    first, none, more = (read_tower(tmp_path / name / "tower.safetensors")[1] for name in ("first", "none", "more"))
+    assert all(torch.equal(first[name], none[name]) for name in first)
+    assert any(not torch.equal(first[name], more[name]) for name in first)
 
 
 def test_marks_stand_in_the_order_of_the_towers_patches():

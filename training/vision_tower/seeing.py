@@ -19,6 +19,7 @@ from run import Run, advance, optimizer_of
 from scenes import SIDES, scene
 
 SEEN = ASKED | {"page": 0.4, "lines": 0.8}
+WRITTEN = ASKED | {"page": 0.2, "lines": 0.1}
 MARKS = [*LETTERS, *SHAPES]
 GROUND = 0.2  # weight of a token that is on nothing
 EXACT = 10.0  # weight of the distance from the vectors when they are to be written
@@ -112,9 +113,9 @@ def spelling(meanings: list[list[list[str]]], covered: list[bool]) -> tuple[list
     return rows, torch.stack(bags) if bags else torch.zeros(0, 26), torch.tensor(ends)
 
 
-def _pages(stage: str, step: int, args: argparse.Namespace) -> list[Scene]:
+def _pages(stage: str, step: int, mix: dict[str, float], args: argparse.Namespace) -> list[Scene]:
     side = random.Random(f"{stage} {args.seed} {step}").choices(SIDES, args.sides)[0]
-    return [scene(f"{stage} {args.seed} {step} {i}", side, SEEN) for i in range(fitting(args.patches, side))]
+    return [scene(f"{stage} {args.seed} {step} {i}", side, mix) for i in range(fitting(args.patches, side))]
 
 
 def writing(
@@ -143,7 +144,7 @@ def learn_to_see(run: Run, reader: Reader, codes: Codes, args: argparse.Namespac
     both = nn.ModuleDict({"tower": tower, "speller": speller})
     optimizer = optimizer_of(both, args.see_rate)
     for step in run.steps("see", args.see, both, optimizer):
-        found = _pages("see", step, args)
+        found = _pages("see", step, SEEN, args)
         written, below = reader.look([one.pixels for one in found])
         done = step / args.see
         # Letters come before the words made of them.
@@ -172,7 +173,7 @@ def learn_to_write(run: Run, reader: Reader, codes: Codes, args: argparse.Namesp
     tower = nn.ModuleDict({"tower": reader.tower})
     optimizer = optimizer_of(tower, args.see_rate)
     for step in run.steps("write", args.write, tower, optimizer):
-        found = _pages("write", step, args)
+        found = _pages("write", step, WRITTEN, args)
         named, off, right = writing(codes, reader.see([one.pixels for one in found]), found, 1.0)
         advance(named + EXACT * off, tower, optimizer, args.see_rate, step / args.write)
         run.count({name: [value] for name, value in right.items()})

@@ -15,7 +15,7 @@ read    Next-token loss on questions and answers through the frozen language mod
 
 Everything is drawn from the seed and the number of the step. Kill it at any time; the same command goes on from the
 last checkpoint. `log.jsonl` gets a line every few steps. `--trunk RUN` takes the trunk of another bed's finished tower
-as it is, and trains the merger alone.
+as it is, and trains the merger alone. `--tower FILE` goes on from a finished tower with more of the last stage.
 """
 
 from __future__ import annotations
@@ -62,10 +62,11 @@ def main() -> None:
     parser.add_argument("--model", default="smol", help="smol, or a folder that benchmarks/make_qwen.py made")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; goes on from what is in it")
     parser.add_argument("--trunk", type=Path, help="run whose trunk is taken as it is; only the merger is trained")
+    parser.add_argument("--tower", type=Path, help="tower.safetensors to go on from, with the stage read alone")
     parser.add_argument("--spell", type=int, default=3600, help="steps of spell")
     parser.add_argument("--codes", type=int, default=300, help="steps of codes")
     parser.add_argument("--see", type=int, default=12000, help="steps of see")
-    parser.add_argument("--write", type=int, default=2000, help="steps of write")
+    parser.add_argument("--write", type=int, default=2600, help="steps of write")
     parser.add_argument("--read", type=int, default=400, help="steps of read")
     parser.add_argument("--patches", type=int, default=768, help="patches in a step of all stages but codes and read")
     parser.add_argument("--rows", type=int, default=12, help="pictures in a step of read")
@@ -83,14 +84,19 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     run, reader = Run(args.out, args.save_every), Reader(args.model, dtype=getattr(torch, args.dtype))
-    codes = Codes(reader, args.seed).to(reader.device)
     texts = Texts(reader, 80)
-    begin(reader, args.seed, args.trunk)
-    if args.trunk is None:
-        learn_to_spell(run, reader, args)
-    learn_codes(run, reader, codes, texts, args)
-    learn_to_see(run, reader, codes, args)
-    learn_to_write(run, reader, codes, args)
+    if args.tower:
+        shape, weights = read_tower(args.tower)
+        reader.build(shape)
+        reader.tower.load_state_dict(weights)
+    else:
+        begin(reader, args.seed, args.trunk)
+        if args.trunk is None:
+            learn_to_spell(run, reader, args)
+        codes = Codes(reader, args.seed).to(reader.device)
+        learn_codes(run, reader, codes, texts, args)
+        learn_to_see(run, reader, codes, args)
+        learn_to_write(run, reader, codes, args)
     learn_to_read(run, reader, texts, args)
     save_tower(reader.tower, args.out / "tower.safetensors", {"seed": str(args.seed)})
 
