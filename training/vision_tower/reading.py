@@ -103,6 +103,7 @@ def crowd(rows: int, side: int) -> int:
 def learn_codes(run: Run, reader: Reader, codes: Codes, texts: Texts, args: argparse.Namespace) -> None:
     # The vectors are few and each is used often: plain Adam. It moves one by up to a tenth of its length in a step.
     optimizer = torch.optim.Adam(codes.parameters(), lr=CODE_RATE, betas=(0.9, 0.99))
+    dice = torch.Generator()
 
     def show(scenes: list[Scene]) -> torch.Tensor:
         exact = codes([one.meanings() for one in scenes])
@@ -112,7 +113,6 @@ def learn_codes(run: Run, reader: Reader, codes: Codes, texts: Texts, args: argp
         off = 0.9 * alike + 0.4 * alone
         return exact + ERROR * length * (off / exact.shape[-1] ** 0.5).to(exact.device)
 
-    dice = torch.Generator()
     for step in run.steps("codes", args.codes, codes, optimizer):
         dice.manual_seed(args.seed * 1_000_003 + step)
         rng = random.Random(f"codes {args.seed} {step}")

@@ -99,13 +99,13 @@ def fitting(patches: int, side: int) -> int:
     return patches * FAMILY.patch**2 // side**2
 
 
-def spelling(meanings: list[list[list[str]]], covered: list[bool]) -> tuple[list[int], torch.Tensor, torch.Tensor]:
+def spelling(meanings: list[list[list[str]]]) -> tuple[list[int], torch.Tensor, torch.Tensor]:
     """Which picture tokens are on a word; which letters it has `(tokens, 26)`; its first and last `(tokens, 2)`."""
     rows, bags, ends = [], [], []
     tokens = [token for picture in meanings for token in picture]
-    for i, (names, on) in enumerate(zip(tokens, covered, strict=True)):
+    for i, names in enumerate(tokens):
         word = next((name.partition(":")[2] for name in names if name.startswith("word:")), None)
-        if word and on:
+        if word:
             letters = [LETTERS.index(letter) for letter in word]
             rows.append(i)
             bags.append(torch.zeros(26).index_fill(0, torch.tensor(letters), 1.0))
@@ -119,13 +119,12 @@ def _pages(stage: str, step: int, mix: dict[str, float], args: argparse.Namespac
 
 
 def writing(
-    codes: Codes, written: torch.Tensor, found: list[Scene], words: float
+    codes: Codes, written: torch.Tensor, meanings: list[list[list[str]]], words: float
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
     """How far the tokens `(pictures, tokens, width)` are from what they stand for: as names, as vectors, by kind."""
-    meanings = [one.meanings() for one in found]
     # The few tokens on something count most.
-    covered = torch.tensor([on for one in found for on in one.covered()], device=written.device)
-    weight = torch.where(covered, 1.0, GROUND)
+    ground = torch.tensor([token == ["any:ground"] for picture in meanings for token in picture], device=written.device)
+    weight = torch.where(ground, GROUND, 1.0)
     wanted = codes(meanings).detach()
     off = ((written - wanted).pow(2).mean(dim=-1).flatten() * weight).sum() / weight.sum()
     off = off / (wanted - codes.mean).pow(2).mean()
@@ -147,11 +146,11 @@ def learn_to_see(run: Run, reader: Reader, codes: Codes, args: argparse.Namespac
         found = _pages("see", step, SEEN, args)
         written, below = reader.look([one.pixels for one in found])
         done = step / args.see
+        meanings = [one.meanings() for one in found]
         # Letters come before the words made of them.
-        named, off, right = writing(codes, written, found, min(1, 0.2 + 2 * done))
+        named, off, right = writing(codes, written, meanings, min(1, 0.2 + 2 * done))
         loss = named + off
-        covered = [on for one in found for on in one.covered()]
-        rows, bags, ends = spelling([one.meanings() for one in found], covered)
+        rows, bags, ends = spelling(meanings)
         if rows:
             spelled = speller(below.flatten(0, 1)[rows]).unflatten(1, (3, 26))
             bags, ends = bags.to(reader.device), ends.to(reader.device)
@@ -174,7 +173,8 @@ def learn_to_write(run: Run, reader: Reader, codes: Codes, args: argparse.Namesp
     optimizer = optimizer_of(tower, args.see_rate)
     for step in run.steps("write", args.write, tower, optimizer):
         found = _pages("write", step, WRITTEN, args)
-        named, off, right = writing(codes, reader.see([one.pixels for one in found]), found, 1.0)
+        written = reader.see([one.pixels for one in found])
+        named, off, right = writing(codes, written, [one.meanings() for one in found], 1.0)
         advance(named + EXACT * off, tower, optimizer, args.see_rate, step / args.write)
         run.count({name: [value] for name, value in right.items()})
         run.report("write", step, 100)

@@ -83,13 +83,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    run, reader = Run(args.out, args.save_every), Reader(args.model, dtype=getattr(torch, args.dtype))
+    run, reader = Run(args.out, args.save_every), Reader(args.model, args.tower, getattr(torch, args.dtype))
     texts = Texts(reader, 80)
-    if args.tower:
-        shape, weights = read_tower(args.tower)
-        reader.build(shape)
-        reader.tower.load_state_dict(weights)
-    else:
+    if args.tower is None:
         begin(reader, args.seed, args.trunk)
         if args.trunk is None:
             learn_to_spell(run, reader, args)
