@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from arttune.errors import BadInput
 from arttune.models import load_model, smol
+from arttune.prompts import END, START
 
 
 def test_text_logits_equal_the_gguf_models(tmp_path):
@@ -41,6 +42,32 @@ def test_text_is_cut_as_smollm2_cuts_it():
     tokenizer = load_model("smol").tokenizer
     pieces = tokenizer.convert_ids_to_tokens(tokenizer("a  12 3.5x")["input_ids"])
     assert pieces == ["a", "ĠĠ", "1", "2", "Ġ", "3", ".", "5", "x"]
+
+
+STORY = (
+    "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May. How many clips did "
+    "she sell altogether?<|im_end|>\n<|im_start|>assistant\nShe sold 48 / 2 = 24 clips in May, so 48 + 24 = 72 clips."
+)
+
+
+@torch.no_grad()
+def test_the_marks_round_a_picture_do_not_disturb_text_and_are_never_written():
+    """Against what text costs behind two of the mean row, with which a vocabulary is commonly filled up."""
+    loaded = load_model("smol", "float32")
+    rows = loaded.model.get_input_embeddings().weight
+    before, story = (loaded.tokenizer(t, return_tensors="pt")["input_ids"] for t in ("<|im_start|>user\n", STORY))
+    marks = loaded.tokenizer(START + END, return_tensors="pt")["input_ids"]
+
+    def told(*parts: torch.Tensor) -> torch.Tensor:
+        logits = loaded.model(inputs_embeds=torch.cat([part[None] for part in parts], dim=1)).logits
+        return logits[0, -story.shape[1] :].log_softmax(dim=-1)
+
+    alone = told(rows[before[0]], rows[story[0]])
+    behind = [told(rows[before[0]], two, rows[story[0]]) for two in (rows[marks[0]], rows.mean(0).expand(2, -1))]
+    ours, filled = ((alone.exp() * (alone - other)).sum(dim=-1).mean().item() for other in behind)
+    assert ours < 0.04
+    assert ours < filled / 3
+    assert alone[:, marks[0]].exp().max() < 0.01  # behind <|im_end|>, where a line break is certain
 
 
 def test_it_answers_in_words():

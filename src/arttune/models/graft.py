@@ -167,6 +167,9 @@ def _copy_text(text: TextModel, model: Qwen2_5_VLForConditionalGeneration) -> No
     for name, parameter in target.items():
         if name == "embed_tokens.weight":
             _copy_rows(source[name], parameter)
+            for mark in (model.config.vision_start_token_id, model.config.vision_end_token_id):
+                if mark >= len(source[name]):
+                    parameter[mark] = _break(text)
         elif name in source:
             parameter.copy_(source[name])
         elif name.endswith(".bias"):
@@ -181,6 +184,22 @@ def _copy_rows(old: torch.Tensor, new: torch.Tensor) -> None:
     """Vocabulary rows; a token the text model does not have gets the mean row, whose logit is never near the top."""
     new[: len(old)].copy_(old)
     new[len(old) :].copy_(old.mean(dim=0))
+
+
+def _break(text: TextModel) -> torch.Tensor:
+    """The embedding `(width,)` of the marks before and after a picture: read as a line break, never written.
+
+    Two marks with the mean row in front cost GSM8K 0.16 nats a token with smol, two line breaks 0.013. But where the
+    embeddings are also the output head, a row like the line break's is as likely an answer. So it is shorter, and
+    moved against the mean hidden state, which takes 15 nats off its logit: 0.016 nats, and at most once in 700 times an
+    answer where a line break is certain.
+    """
+    rows = text.model.get_input_embeddings().weight
+    # An even sample of the vocabulary, read as one text, has the same common direction as real text, and needs none.
+    sample = torch.arange(0, len(rows), max(1, len(rows) // 512))[None]
+    common = text.model.model(input_ids=sample).last_hidden_state[0].mean(dim=0)
+    newline = text.tokenizer("\n", add_special_tokens=False)["input_ids"]
+    return 0.7 * rows[newline[-1]] - 15 * common / common.square().sum()
 
 
 @torch.no_grad()
