@@ -39,6 +39,18 @@ def test_packed_turns_read_as_each_would_alone(reader):
             torch.testing.assert_close(logits[mine], expected[-mine.sum() - 1 : -1], rtol=1e-4, atol=1e-4)
 
 
+def test_a_folded_first_layer_is_the_same_function(reader):
+    picture = torch.rand(3, 112, 112, generator=torch.Generator().manual_seed(0))
+    weight = reader.tower.patch_embed.proj.weight.requires_grad_()
+    results = []
+    for _ in range(2):
+        seen = reader.see([picture])
+        results.append((seen, *torch.autograd.grad(seen.square().sum(), weight)))
+        reader.fold_patches()
+    for folded, plain in zip(*reversed(results), strict=True):
+        assert (folded - plain).norm() < 1e-4 * plain.norm()
+
+
 @torch.no_grad()
 def test_what_lies_under_the_tokens_is_in_their_order(reader):
     """The tower works window by window; a spot in one corner must show in that corner, at every size."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -62,7 +63,7 @@ def test_a_killed_run_goes_on_to_the_same_tower_and_the_language_model_is_untouc
         if ".visual." not in name:
             assert torch.equal(weight, grown[name]), f"{name} belongs to the language model and changed"
     untrained = train.Reader(tiny_folder)
-    train.begin(untrained, 0, None)
+    train.begin(untrained, argparse.Namespace(tower=None, trunk=None, seed=0))
     moved = [
         n for n, weight in untrained.tower.state_dict().items() if not torch.equal(weight.half().float(), whole[n])
     ]

@@ -17,7 +17,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
-STAGES = ("codes", "spell", "see", "read")
+STAGES = ("spell", "codes", "see", "write", "read")
 # What is no share of something right.
 OTHER = ("stage", "step", "seconds", "loss", "named", "off", "harm")
 

@@ -84,6 +84,18 @@ class Reader:
             self.tower = type(self.tower)(config)
         self.model.model.visual = self.tower.to(self.device)
 
+    def fold_patches(self) -> None:
+        """Make the tower's first layer, a convolution that steps by its own width, the matrix product it is.
+
+        On two cores the gradient of the convolution takes as long as the rest of a step.
+        """
+        embedding = self.tower.patch_embed
+
+        def forward(patches: torch.Tensor) -> torch.Tensor:
+            return F.linear(patches, embedding.proj.weight.flatten(1))
+
+        embedding.forward = forward
+
     def turn(self, question: str, answer: str, limit: int | None = None) -> Turn:
         """A user's question and the reply `answer` with its end mark, cut after `limit` tokens."""
         asked = self._ids(question + self._after)

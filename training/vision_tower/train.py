@@ -45,16 +45,20 @@ SHAPE = {
 }
 
 
-def begin(reader: Reader, seed: int, trunk: Path | None) -> None:
-    """A tower as it is before any training, of this seed; or with the finished trunk of another run, frozen."""
-    if trunk is None:
-        reader.build(SHAPE, seed)
-        return
-    shape, weights = read_tower(trunk / "tower.safetensors")
-    reader.build(shape, seed)
-    kept = {name: weight for name, weight in weights.items() if not name.startswith("merger.")}
-    reader.tower.load_state_dict(kept, strict=False)
-    reader.tower.requires_grad_(False).merger.requires_grad_(True)
+def begin(reader: Reader, args: argparse.Namespace) -> None:
+    """Give the reader the tower to begin with: of this seed and untrained, or with the finished trunk of another run.
+
+    With `--tower` it has one already.
+    """
+    if args.trunk is not None:
+        shape, weights = read_tower(args.trunk / "tower.safetensors")
+        reader.build(shape, args.seed)
+        kept = {name: weight for name, weight in weights.items() if not name.startswith("merger.")}
+        reader.tower.load_state_dict(kept, strict=False)
+        reader.tower.requires_grad_(False).merger.requires_grad_(True)
+    elif args.tower is None:
+        reader.build(SHAPE, args.seed)
+    reader.fold_patches()
 
 
 def main() -> None:
@@ -85,8 +89,8 @@ def main() -> None:
     torch.manual_seed(args.seed)
     run, reader = Run(args.out, args.save_every), Reader(args.model, args.tower, getattr(torch, args.dtype))
     texts = Texts(reader, 80)
+    begin(reader, args)
     if args.tower is None:
-        begin(reader, args.seed, args.trunk)
         if args.trunk is None:
             learn_to_spell(run, reader, args)
         codes = Codes(reader, args.seed).to(reader.device)
