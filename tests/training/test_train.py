@@ -30,7 +30,7 @@ def start(tiny_folder, monkeypatch):
     def run(out: Path, die: tuple[str, int] | None = None, more: list[str] | None = None) -> None:
         steps = dict.fromkeys(["--spell", "--codes", "--see", "--write", "--read"], 3)
         few = steps | {"--patches": 64, "--rows": 2, "--threads": 1, "--save-every": 0}
-        flags = [str(item) for pair in few.items() for item in pair] + ["--sides", "1", "0", "0", *(more or [])]
+        flags = [str(item) for pair in few.items() for item in pair] + ["--sides", "1", "0", "0", "0", *(more or [])]
         monkeypatch.setattr(sys, "argv", ["train.py", "--model", str(tiny_folder), "--out", str(out), *flags])
         whole = train.Run.steps
 

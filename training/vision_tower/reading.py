@@ -34,7 +34,7 @@ ASKED = {
 TEXTS = ("gsm8k", "gsm8k", "svamp", "reasoning_gym:family_relationships", "reasoning_gym:chain_sum")
 CODE_RATE = 0.02
 ERROR = 0.4  # of a token's length: how far off a tower may write it, for the alphabet to be read all the same
-HARM = 4.0  # weight in the last stage of what pictures do to texts
+HARM = 2.0  # weight in the last stage of what pictures do to texts
 
 
 class Texts:

@@ -225,7 +225,7 @@ def dense(p: Painter) -> Scene:
     return scene
 
 
-SIDES = (112, 168, 224)
+SIDES = (112, 168, 224, 448)
 KINDS: dict[str, Callable[[Painter], Scene]] = {
     "word": word,
     "phrase": phrase,

@@ -95,8 +95,8 @@ def learn_to_spell(run: Run, reader: Reader, args: argparse.Namespace) -> None:
 
 
 def fitting(patches: int, side: int) -> int:
-    """How many pictures of `side` pixels make `patches` patches."""
-    return patches * FAMILY.patch**2 // side**2
+    """How many pictures of `side` pixels make `patches` patches, but one at least."""
+    return max(1, patches * FAMILY.patch**2 // side**2)
 
 
 def spelling(meanings: list[list[list[str]]]) -> tuple[list[int], torch.Tensor, torch.Tensor]:

@@ -68,14 +68,14 @@ def main() -> None:
     parser.add_argument("--trunk", type=Path, help="run whose trunk is taken as it is; only the merger is trained")
     parser.add_argument("--tower", type=Path, help="tower.safetensors to go on from, with the stage read alone")
     parser.add_argument("--spell", type=int, default=3600, help="steps of spell")
-    parser.add_argument("--codes", type=int, default=300, help="steps of codes")
+    parser.add_argument("--codes", type=int, default=900, help="steps of codes")
     parser.add_argument("--see", type=int, default=12000, help="steps of see")
-    parser.add_argument("--write", type=int, default=2600, help="steps of write")
-    parser.add_argument("--read", type=int, default=400, help="steps of read")
+    parser.add_argument("--write", type=int, default=4000, help="steps of write")
+    parser.add_argument("--read", type=int, default=600, help="steps of read")
     parser.add_argument("--patches", type=int, default=768, help="patches in a step of all stages but codes and read")
     parser.add_argument("--rows", type=int, default=12, help="pictures in a step of read")
     parser.add_argument(
-        "--sides", type=float, nargs=3, default=[0.5, 0.25, 0.25], help="how often 112, 168 and 224 pixels"
+        "--sides", type=float, nargs=4, default=[0.48, 0.23, 0.23, 0.06], help="how often 112, 168, 224 and 448 pixels"
     )
     parser.add_argument("--rate", type=float, default=2e-3, help="peak rate of spell")
     parser.add_argument("--see-rate", type=float, default=6e-4, help="peak rate of see and write")

