@@ -109,7 +109,44 @@ def test_gradient_checkpointing_falls_back_and_stays_right():
     assert (found - expected).norm() <= 1e-5 * expected.norm()
 
 
-def test_left_padding_and_recurrent_models_run_whole():
+@pytest.mark.parametrize("name", SHARING)
+def test_fused_outputs_of_a_left_padded_batch_equal_naive(name, monkeypatch):
+    """GRPO's batches: prompts padded on the left, completions on the right."""
+    model = painted(name)
+    add_fused_lm_head(model.get_base_model(), outputs=FIELDS)
+    prompts = batch(name, "left")
+    replies = torch.tensor([[50, 51, 52, 53], [54, 55, 0, 0], [56, 0, 0, 0]])
+    ids = torch.cat([prompts["input_ids"], replies], dim=1)
+    mask = torch.cat([prompts["attention_mask"], (replies > 0).long()], dim=1)
+    labels = torch.cat([torch.full_like(prompts["input_ids"], -100), replies.masked_fill(replies == 0, -100)], dim=1)
+    made = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    assert not bool(mask[:, 0].all()), "some row is padded on the left"
+    runs = count_backbone_tokens(model)
+    ours, shared = gradient(model, made, fused_lm_head=True)
+    assert len(runs) == 2, "one prefix, one suffix"
+    with unshared(monkeypatch):
+        theirs, naive = gradient(model, made, fused_lm_head=True)
+    assert (shared - naive).norm() <= 1e-5 * naive.norm()
+    for field in FIELDS:
+        assert torch.allclose(getattr(ours, field).float(), getattr(theirs, field).float(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_generate_runs_the_prefix_once_and_gives_back_the_prompts_as_they_came(name):
+    model = painted(name)
+    made = batch(name, "left")
+    runs = count_backbone_tokens(model)
+    asked = {"max_new_tokens": 3, "min_new_tokens": 3, "do_sample": False}
+    found = model.generate(**made, **asked)
+    width = made["input_ids"].shape[1]
+    assert torch.equal(found[:, :width], made["input_ids"])
+    assert runs[1:] == [3 * (width - runs[0]), 3, 3], "the rest of the prompts in one pass, then a token each"
+    assert torch.equal(model.generate(**made, **asked, num_beams=1), found)
+    beams = model.generate(**made, **asked, num_beams=2)
+    assert beams.shape == found.shape
+
+
+def test_left_padding_without_labels_and_recurrent_models_run_whole():
     for name, side in (("qwen2_5_vl", "left"), ("qwen3_5", "right")):
         model = painted(name)
         made = batch(name, side)

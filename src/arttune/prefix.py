@@ -6,7 +6,7 @@ fraction of the work. A second saving sits beside it: where the caller will only
 label), only their hidden states are returned, and the vocabulary projection runs there alone.
 
 Both are done by standing in for the backbone's `forward` during one call, because everything that follows it (the
-model's own head, TRL's fused one) then works as it is.
+model's own head, TRL's fused one) then works as it is. `generate` gets the prefix as a cache that is already filled.
 """
 
 from __future__ import annotations
@@ -40,6 +40,29 @@ def shared_length(input_ids: torch.Tensor, attention_mask: torch.Tensor | None, 
     if wanted is not None:
         shared = min(shared, int(wanted[1].min()))
     return min(shared, length - 1)
+
+
+def left_aligned(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The rows of a left-padded `(batch, length)` moved to start at their first token, what is cut off put at the end.
+
+    Returns ids, mask, and `(batch,)` by how much each row moved.
+    """
+    lead = attention_mask.long().argmax(dim=1)
+    columns = (torch.arange(input_ids.shape[1], device=input_ids.device) + lead[:, None]) % input_ids.shape[1]
+    return input_ids.gather(1, columns), attention_mask.gather(1, columns), lead
+
+
+def prefix_first(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """A left-padded `(batch, length)` with its shared prefix before the padding: ids, mask, and the prefix's length."""
+    aligned, mask, lead = left_aligned(input_ids, attention_mask)
+    shared = shared_length(aligned, mask)
+    if shared == 0:
+        return input_ids, attention_mask, 0
+    place = torch.arange(input_ids.shape[1], device=input_ids.device).expand(len(lead), -1)
+    start = lead[:, None]
+    # Where each column comes from: the prefix, then the padding that stood before it, then what it was.
+    source = torch.where(place < shared, place + start, torch.where(place < shared + start, place - shared, place))
+    return input_ids.gather(1, source), attention_mask.gather(1, source), shared
 
 
 @contextmanager
@@ -82,18 +105,9 @@ def _shared_forward(
         input_ids, mm_token_type_ids=types, image_grid_thw=grid, attention_mask=attention_mask
     )
 
-    cache = DynamicCache(config=backbone.config.get_text_config())
-    head = plain(
-        input_ids=input_ids[:1, :shared],
-        position_ids=positions[:, :1, :shared],
-        mm_encoder_outputs=features,
-        past_key_values=cache,
-        use_cache=True,
-        **kwargs,
-    ).last_hidden_state
-    for layer in cache.layers:
-        layer.keys = layer.keys.expand(batch, -1, -1, -1)
-        layer.values = layer.values.expand(batch, -1, -1, -1)
+    head, cache = run_prefix(
+        backbone.config, plain, input_ids[:1, :shared], positions[:, :1, :shared], features, batch, kwargs
+    )
     tail = plain(
         input_ids=input_ids[:, shared:],
         attention_mask=attention_mask,
@@ -108,6 +122,31 @@ def _shared_forward(
     tail.last_hidden_state = _pick(hidden, wanted, shared)
     tail.past_key_values = None
     return tail
+
+
+def run_prefix(
+    config: Any,
+    plain: Any,
+    input_ids: torch.Tensor,
+    positions: torch.Tensor,
+    features: Any,
+    rows: int,
+    kwargs: dict[str, Any],
+) -> tuple[torch.Tensor, DynamicCache]:
+    """Run the prefix `(1, length)` once: its hidden states, and its keys and values expanded over `rows` rows."""
+    cache = DynamicCache(config=config.get_text_config())
+    head = plain(
+        input_ids=input_ids,
+        position_ids=positions,
+        mm_encoder_outputs=features,
+        past_key_values=cache,
+        use_cache=True,
+        **kwargs,
+    ).last_hidden_state
+    for layer in cache.layers:
+        layer.keys = layer.keys.expand(rows, -1, -1, -1)
+        layer.values = layer.values.expand(rows, -1, -1, -1)
+    return head, cache
 
 
 def _pick(hidden: torch.Tensor, wanted: Positions | None, offset: int) -> torch.Tensor:

@@ -20,10 +20,12 @@ from torch import nn
 
 from arttune.errors import BadInput
 from arttune.families import detect
-from arttune.prefix import Positions, shared_length, stand_in
+from arttune.prefix import Positions, left_aligned, prefix_first, run_prefix, shared_length, stand_in
 from arttune.tuner.config import ArtConfig
 from arttune.tuner.layer import ArtLayer
 
+# With any of these, `generate` runs in a way that a cache filled beforehand does not suit.
+OWN_CACHE = ("past_key_values", "cache_implementation", "num_beams", "num_return_sequences", "assistant_model")
 PIXELS = ("pixel_values", "pixel_values_videos", "image_grid_thw", "video_grid_thw", "mm_encoder_outputs")
 
 
@@ -148,6 +150,10 @@ class ArtModel(BaseTuner):
         wanted: Positions | None = None
         if fused and mask is not None:
             rows, columns = mask.nonzero(as_tuple=True)
+            if attention_mask is not None and self._may_share(kwargs):  # trainers that generate pad on the left
+                input_ids, attention_mask, lead = left_aligned(input_ids, attention_mask)
+                columns = columns - lead[rows]
+                types = kwargs["mm_token_type_ids"] = (input_ids == self.model.config.image_token_id).long()
             wanted = (rows, columns)
         shared = shared_length(input_ids, attention_mask, wanted) if self._may_share(kwargs) else 0
         if bool(types[0, shared:].any()):
@@ -179,12 +185,59 @@ class ArtModel(BaseTuner):
         input_ids = kwargs.pop("input_ids", None) if inputs is None else inputs
         types = self._placeholders(input_ids, kwargs)
         config = self.model.config
+        shown, given = input_ids, input_ids
         if types is not None and input_ids is not None:
-            kwargs |= {"mm_token_type_ids": types} | self.features(len(input_ids), len(input_ids))
+            filled = self._filled_cache(input_ids, kwargs)
+            if filled:
+                shown = filled.pop("input_ids")
+                kwargs |= filled
+            else:
+                kwargs |= {"mm_token_type_ids": types} | self.features(len(input_ids), len(input_ids))
         names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
         vision = [getattr(config, name) for name in names if getattr(config, name, None) is not None]
         kwargs["suppress_tokens"] = sorted({*(kwargs.get("suppress_tokens") or []), *vision})
-        return self.model.generate(input_ids=input_ids, **kwargs)
+        output = self.model.generate(input_ids=shown, **kwargs)
+        if shown is given or given is None:
+            return output
+        sequences = output if isinstance(output, torch.Tensor) else output.sequences
+        sequences[:, : given.shape[1]] = given.repeat_interleave(len(sequences) // len(given), dim=0)
+        return output
+
+    def _filled_cache(self, input_ids: torch.Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What `generate` takes to go on from the prefix of all rows, run once; empty where nothing can be shared."""
+        asked = kwargs.get("generation_config")
+        wants = [kwargs.get(name, getattr(asked, name, None)) for name in OWN_CACHE]
+        if not self.layer.family.shares_prefix or any(value not in (None, 1) for value in wants):
+            return {}
+        mask = kwargs.get("attention_mask")
+        mask = torch.ones_like(input_ids) if mask is None else mask
+        ids, mask, shared = prefix_first(input_ids, mask)
+        types = (ids == self.model.config.image_token_id).long()
+        if shared == 0 or bool(types[0, shared:].any()):
+            return {}
+        seen = self.features(len(ids), 1)
+        grid = seen["image_grid_thw"]
+        positions, _ = self.backbone.get_rope_index(
+            ids, mm_token_type_ids=types, image_grid_thw=grid, attention_mask=mask
+        )
+        with torch.no_grad():
+            _, cache = run_prefix(
+                self.backbone.config,
+                self.backbone,
+                ids[:1, :shared],
+                positions[:, :1, :shared],
+                seen["mm_encoder_outputs"],
+                len(ids),
+                {},
+            )
+        self.backbone.rope_deltas = None  # of an earlier call: a filled cache would make `generate` trust them
+        return {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "mm_token_type_ids": types,
+            "image_grid_thw": grid,
+            "past_key_values": cache,
+        }
 
 
 def art_layer(model: nn.Module) -> ArtLayer:
