@@ -60,7 +60,14 @@ def test_batched_answers_equal_one_at_a_time(pictured):
 
 
 def test_evaluate_counts_and_repeats():
-    task = Task("letters", "", lambda split: PROBLEMS, lambda p, t: Grade(len(p.question) > 10, len(p.question) > 5), 4)
+    task = Task(
+        "letters",
+        "",
+        lambda split: PROBLEMS,
+        lambda p, t: Grade(len(p.question) > 10, len(p.question) > 5),
+        lambda p, t: 0.0,
+        4,
+    )
     model = zoo.tiny("qwen2_5_vl").train()
     asked = {"split": "test", "model_name": "tiny", "adapter": "none", "seed": 7}
     score, samples = evaluate(model, zoo.tokenizer(), task, PROBLEMS, **asked)

@@ -6,7 +6,16 @@ import time
 
 import pytest
 
-from arttune.tasks.answers import grade_number, is_number, marked, number, plain, same_math, same_text
+from arttune.tasks.answers import (
+    grade_number,
+    is_number,
+    marked,
+    number,
+    plain,
+    reward_number,
+    same_math,
+    same_text,
+)
 from arttune.tasks.task import Grade, Problem
 
 RIGHT, WRONG, NOTHING = Grade(True, True), Grade(False, True), Grade(False, False)
@@ -42,6 +51,28 @@ def problem(answer: str) -> Problem:
 )
 def test_grade_number(text, verdict):
     assert grade_number(problem("5"), text) == verdict
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "reward"),
+    [
+        ("200", "2 * 100 = 200\nAnswer: 200", 1.0),
+        ("200", "Answer: 202", 0.4),
+        ("200", "Answer: 203", 0.2),
+        ("200", "Answer: 180", 0.2),
+        ("200", "Answer: 179", 0.1),
+        ("-200", "Answer: -198", 0.4),
+        ("200", "Answer: many", 0.1),
+        ("200", "Answer:", 0.1),
+        ("0", "Answer: 1", 0.1),
+        ("0", "Answer: 0", 1.0),
+        ("200", "It is 200.", 0.01),
+        ("200", "I cannot tell.", 0.0),
+        ("200", "", 0.0),
+    ],
+)
+def test_reward_number(gold, text, reward):
+    assert reward_number(problem(gold), text) == reward
 
 
 @pytest.mark.parametrize("written", ["1,234.5", "$1,234.50", "1 234.5", "1234.5"])

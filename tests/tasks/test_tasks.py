@@ -88,6 +88,9 @@ def test_reasoning_gym_problems_are_scored_by_their_own_scorer(name):
         assert task.grade(problem, problem.completion).correct
         assert not task.grade(problem, problem.answer).formatted
         assert not task.grade(problem, "Answer: certainly not this").correct
+        assert task.reward(problem, problem.completion) == 1.0
+        assert 0.1 <= task.reward(problem, "Answer: certainly not this") < 0.5
+        assert task.reward(problem, problem.answer) == 0.0
     assert [p.question for p in get_task(f"reasoning_gym:{name}").load("test")] == [p.question for p in test]
 
 
@@ -109,6 +112,7 @@ def test_your_own_file_in_all_its_shapes(tmp_path):
     assert train[2].prompt == talk
     assert train[2].columns == {"level": 7}
     assert task.grade(train[0], "Answer: 2.0").correct, "all answers are numbers, so they are compared as numbers"
+    assert [task.reward(train[0], text) for text in ("Answer: 2.0", "Answer: 3", "2", "")] == [1.0, 0.1, 0.01, 0.0]
     assert len(get_task(str(path), data=path).load("test")) == 5
 
 
@@ -128,6 +132,7 @@ def test_own_answers_are_graded_in_the_form_the_file_has(tmp_path, rows, reply, 
     task = get_task(str(lines(tmp_path / "own.jsonl", *rows)))
     (problem,) = task.load("test")
     assert task.grade(problem, reply).correct is correct
+    assert (task.reward(problem, reply) == 1.0) is correct
 
 
 def test_every_reasoning_gym_task_grades_its_own_answers_right(monkeypatch):
@@ -172,6 +177,7 @@ def test_your_own_reward(tmp_path, monkeypatch):
     assert task.grade(problem, "abc").correct
     assert not task.grade(problem, "ab").correct
     assert not task.grade(problem, "pass").correct
+    assert [task.reward(problem, text) for text in ("abc", "ab", "pass")] == [1.0, 0.2, None]
     with pytest.raises(BadInput, match=r"'my_rewards:for_plain_text' failed on .*own\.jsonl, line 1.*endswith"):
         get_task(str(path), reward="my_rewards:for_plain_text")
 

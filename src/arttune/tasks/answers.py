@@ -1,4 +1,4 @@
-"""The `Answer:` format: how it is asked for, found and compared.
+"""The `Answer:` format: how it is asked for, found, compared and rewarded.
 
 As the authors of ART score it (github.com/jinymusim/ART): the last `Answer:` in the output counts, letter case aside;
 `$`, commas and spaces are dropped from numbers; an output without the marker scores 0.
@@ -18,6 +18,9 @@ NUMBER_SUFFIX = "\n\nEnd your response with: Answer: <number>"
 SUFFIX = "\n\nEnd your response with: Answer: <answer>"
 MARK = re.compile(r"answer:", re.IGNORECASE)
 NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)")
+# Reward of a wrong number by its relative error, as the ART authors have it; a right answer has 1.
+NEAR = ((Decimal("0.01"), 0.4), (Decimal("0.1"), 0.2))
+MARKED, UNMARKED = 0.1, 0.01
 
 
 def marked(text: str, whole: bool = False) -> str | None:
@@ -79,6 +82,24 @@ def grade_number(problem: Problem, text: str) -> Grade:
     if found is None or number(found) is None:
         return Grade(False, False)
     return Grade(same_number(problem.answer or "", found), True)
+
+
+def reward_number(problem: Problem, text: str) -> float:
+    """The ART authors' training reward, from 0 to 1.
+
+    1.0 for the gold number after the marker; 0.4 for one within 1 % of it, 0.2 within 10 %, 0.1 for the marker with
+    anything else; 0.01 for a number without the marker.
+    """
+    if grade_number(problem, text).correct:
+        return 1.0
+    if not MARK.search(text):
+        return UNMARKED if NUMBER.search(text) else 0.0
+    gold, found = number(problem.answer), number(marked(text))
+    if gold and found is not None:
+        for error, reward in NEAR:
+            if abs(found - gold) <= error * abs(gold):
+                return reward
+    return MARKED
 
 
 GRADERS = {"number": same_number, "exact": same_text, "math": same_math}

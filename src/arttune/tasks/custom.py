@@ -7,7 +7,7 @@ supervised on; one without `answer` is scored against its completion, or else it
 What is graded is what follows the last `Answer:` of the reply; where the file itself never uses that marker, the whole
 reply. A reward function is called as TRL calls it on conversations: `reward(completions=..., prompts=..., answer=...,
 **columns)` with a list of messages for each prompt and each completion. It returns a number for each, of which 1.0 or
-more counts as correct, or None.
+more counts as correct, or None; objectives that learn from rewards take the number itself.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from arttune.errors import BadInput
-from arttune.tasks.answers import GRADERS, is_number, marked
+from arttune.tasks.answers import GRADERS, is_number, marked, reward_number
 from arttune.tasks.sources import read_jsonl
-from arttune.tasks.task import Grade, Problem, Task
+from arttune.tasks.task import Grade, Problem, Task, stepped
 
 Reward = Callable[..., list[float]]
 
@@ -41,7 +42,8 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
     # Spread over the file, which may be sorted by kind.
     kept = range(len(everything) - 1, -1, -5)
     uses_marker = any(marked(_told(p) or p.question) for p in everything)
-    same = GRADERS[grader or ("number" if all(is_number(_gold(p)) for p in everything) else "exact")]
+    grader = grader or ("number" if all(is_number(_gold(p)) for p in everything) else "exact")
+    same = GRADERS[grader]
 
     def load(split: str) -> list[Problem]:
         if test is not None:
@@ -52,10 +54,22 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
         found = marked(text) if uses_marker else text.strip()
         if function is None:
             return Grade(bool(found) and same(_gold(problem), str(found)), bool(found))
+        points = called(problem, text)
+        return Grade(points is not None and points >= 1.0, bool(found))
+
+    def called(problem: Problem, text: str) -> float | None:
+        assert function is not None
         columns = {name: [value] for name, value in (problem.columns | {"answer": problem.answer}).items()}
         reply = [{"role": "assistant", "content": text}]
         (points,) = function(completions=[reply], prompts=[problem.prompt], **columns)
-        return Grade(points is not None and float(points) >= 1.0, bool(found))
+        return None if points is None else float(points)
+
+    def worth(problem: Problem, text: str) -> float | None:
+        if function is not None:
+            return called(problem, text)
+        if grader == "number" and uses_marker:
+            return reward_number(replace(problem, answer=_gold(problem)), text)
+        return stepped(grade(problem, text))
 
     if function is not None:
         first = everything[0]
@@ -65,7 +79,7 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
             raise BadInput(
                 f"reward {reward!r} failed on {first.where}, given its own answer: {type(error).__name__}: {error}"
             ) from error
-    return Task(path.stem, f"your own problems in {path}", load, grade, 256)
+    return Task(path.stem, f"your own problems in {path}", load, grade, worth, 256)
 
 
 def _gold(problem: Problem) -> str:

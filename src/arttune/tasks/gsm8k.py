@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from arttune.errors import BadInput
-from arttune.tasks.answers import NUMBER_SUFFIX, grade_number
+from arttune.tasks.answers import NUMBER_SUFFIX, grade_number, reward_number
 from arttune.tasks.sources import rows
 from arttune.tasks.task import Problem, Task
 
@@ -23,7 +23,8 @@ def gsm8k(data: Path | None = None) -> Task:
         found = rows("gsm8k", ("openai/gsm8k", "main"), split, ("question", "answer"), data)
         return [_problem(row, where) for where, row in found]
 
-    return Task("gsm8k", "grade-school word problems of several steps, 7,473 to train on", load, grade_number, 512)
+    about = "grade-school word problems of several steps, 7,473 to train on"
+    return Task("gsm8k", about, load, grade_number, reward_number, 512)
 
 
 def _problem(row: dict[str, Any], where: str) -> Problem:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from arttune.errors import BadInput
-from arttune.tasks.answers import NUMBER_SUFFIX, grade_number, plain
+from arttune.tasks.answers import NUMBER_SUFFIX, grade_number, plain, reward_number
 from arttune.tasks.sources import rows
 from arttune.tasks.task import Problem, Task
 
@@ -23,7 +23,7 @@ def svamp(data: Path | None = None) -> Task:
         found = rows("svamp", ("ChilleD/SVAMP", None), split, ("Body", "Question", "Answer"), data)
         return [_problem(row, where) for where, row in found]
 
-    return Task("svamp", "one-step arithmetic word problems, 700 to train on", load, grade_number, 64)
+    return Task("svamp", "one-step arithmetic word problems, 700 to train on", load, grade_number, reward_number, 64)
 
 
 def _problem(row: dict[str, Any], where: str) -> Problem:

@@ -1,4 +1,4 @@
-"""What a task is: problems with a prompt, and a strict grade for what a model answers."""
+"""What a task is: problems with a prompt, a strict grade to report and a shaped reward to learn from."""
 
 from __future__ import annotations
 
@@ -40,13 +40,22 @@ class Grade:
 
 @dataclass(frozen=True)
 class Task:
-    """A named set of problems with its grade. `load(split)` gives the problems of `train` or `test`."""
+    """A named set of problems with its grade and its reward. `load(split)` gives the problems of `train` or `test`.
+
+    A reward is above that of every wrong answer where the grade is correct; None says that it cannot be told.
+    """
 
     name: str
     about: str
     load: Callable[[str], list[Problem]]
     grade: Callable[[Problem, str], Grade]
+    reward: Callable[[Problem, str], float | None]
     max_new_tokens: int
+
+
+def stepped(grade: Grade) -> float:
+    """The reward of a grade alone: 1.0 for a right answer, 0.1 for the asked format, 0.0 without it."""
+    return 1.0 if grade.correct else 0.1 if grade.formatted else 0.0
 
 
 def hold_out(problems: Sequence[Problem], count: int, seed: int) -> tuple[list[Problem], list[Problem]]:
