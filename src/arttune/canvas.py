@@ -9,6 +9,7 @@ how it travels as a PNG with its provenance in the file's text chunks.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from dataclasses import asdict, dataclass, field, fields
@@ -144,7 +145,17 @@ class Painting:
         return self.provenance is not None and self.provenance.sha256 == sha256(self.pixels)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a lossless PNG at once or not at all; the pixels' hash and size are filled in."""
+        """Write `png()` at once or not at all."""
+        target = Path(path)
+        scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            scratch.write_bytes(self.png())
+            os.replace(scratch, target)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+    def png(self) -> bytes:
+        """The lossless PNG; the provenance's hash and size are filled in."""
         chunks = PngImagePlugin.PngInfo()
         if self.provenance is not None:
             self.provenance.sha256 = sha256(self.pixels)
@@ -154,14 +165,10 @@ class Painting:
                 if value not in (None, []):
                     chunks.add_itxt(CHUNK + name, json.dumps(value))
             chunks.add_text("Software", f"arttune {__version__}")
-        target = Path(path)
-        scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        data = io.BytesIO()
         picture = Image.fromarray(self.pixels.permute(1, 2, 0).contiguous().numpy(), "RGB")
-        try:
-            picture.save(scratch, format="PNG", pnginfo=chunks, optimize=True)
-            os.replace(scratch, target)
-        finally:
-            scratch.unlink(missing_ok=True)
+        picture.save(data, format="PNG", pnginfo=chunks, optimize=True)
+        return data.getvalue()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Painting:

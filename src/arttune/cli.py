@@ -90,6 +90,7 @@ def train(
     """
     from arttune import training
     from arttune.report import score_table
+    from arttune.rollouts import NoServer
 
     flags = {name: value for name, value in settings.items() if value is not None}
     try:
@@ -99,6 +100,9 @@ def train(
             scores = training.resume(out_folder, flags, _say)
         else:
             scores = training.train(Settings.read(config, flags), out_folder, _say)
+    except NoServer as error:
+        _say(f"{error}; start one, and go on with: {_program()} train --resume --out {out_folder}")
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         if (out_folder / training.CONFIG).is_file():
             _say(f"interrupted; go on with: {_program()} train --resume --out {out_folder}")

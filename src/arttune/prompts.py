@@ -6,6 +6,7 @@ the picture and then the question builds the very same tokens.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
@@ -42,6 +43,14 @@ def with_picture(conversation: Any, tokens: int) -> Any:
             message["content"] = placeholder(tokens) + message["content"]
             return messages
     raise BadInput("a conversation without a user turn has no place for the picture")
+
+
+def without_picture(conversation: list[dict[str, str]]) -> list[dict[str, str]]:
+    """A conversation as it was before `with_picture`, for a server that gets the picture itself."""
+    messages = [dict(message) for message in conversation]
+    turn = next(message for message in messages if message["role"] == "user")
+    turn["content"] = re.sub(f"^{re.escape(START)}(?:{re.escape(PAD)})+{re.escape(END)}", "", turn["content"])
+    return messages
 
 
 def _refuse_twice(text: str) -> None:

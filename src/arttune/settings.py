@@ -32,11 +32,21 @@ class Settings:
 
     model: str = _setting("smol", "Embedded model, local folder or hub id of a known family.")
     task: str = _setting("svamp", "svamp, gsm8k, reasoning_gym:<name>, or your own FILE.jsonl.")
-    objective: str = _setting("sft", "What is optimised: sft.")
+    objective: str = _setting("sft", "What is optimised: sft, grpo or dpo.")
     data: str | None = _setting(None, "Training file that stands in for a built-in task's own, in its upstream format.")
     test_data: str | None = _setting(None, "Likewise for the test problems.")
     grader: str | None = _setting(None, "Grade of your own task: number, exact or math. Default: by its answers.")
     reward: str | None = _setting(None, "Python grade of your own task, module:function; 1.0 or more is correct.")
+    rollouts: str = _setting("model", "Who samples for grpo: model, or servers with the OpenAI chat API, URL[,URL...].")
+    rewards: str = _setting(
+        "task", "What grpo maximises: task and/or your own module:function, each with =WEIGHT, comma between."
+    )
+    generations: int = _setting(8, "Completions that grpo samples and compares for each problem.")
+    temperature: float = _setting(1.0, "Sampling temperature of grpo.")
+    beta: float | None = _setting(
+        None, "Weight of staying near what the starting canvas says. Default: grpo 0, dpo TRL's own."
+    )
+    trl: str | None = _setting(None, "Further arguments of TRL's config: loss_type=dr_grpo,scale_rewards=none.")
     size: int | None = _setting(None, "Side of the canvas in pixels. Default: 64 tokens' worth.")
     start: str = _setting("noise", "What the canvas starts from: noise, grey, a colour (#c08040) or a picture file.")
     ground: str = _setting("#808080", "Colour behind the transparent parts of a start picture.")
@@ -62,7 +72,7 @@ class Settings:
         hints = typing.get_type_hints(type(self))
         for item in fields(self):
             setattr(self, item.name, _checked(item.name, getattr(self, item.name), hints[item.name]))
-        for name in ("steps", "batch_size", "accumulate", "eval_every", "max_new_tokens", "threads"):
+        for name in ("steps", "batch_size", "accumulate", "generations", "eval_every", "max_new_tokens", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise BadInput(f"{name} is {value}; it must be at least 1")
@@ -101,6 +111,17 @@ class Settings:
             lines.append(f"# {item.metadata['help']}")
             lines.append(yaml.safe_dump({item.name: getattr(self, item.name)}, sort_keys=False).strip())
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def further(self) -> dict[str, Any]:
+        """The arguments in `trl`, each value read as YAML. Raises `BadInput`."""
+        found = {}
+        for part in (self.trl or "").split(","):
+            name, equals, value = part.strip().partition("=")
+            if name and not equals:
+                raise BadInput(f"trl: {part.strip()!r} has no value; write name=value,name=value")
+            if name:
+                found[name] = yaml.safe_load(value)
+        return found
 
     def changed_by(self, flags: dict[str, Any]) -> list[str]:
         """The names among `flags` whose values differ from these settings."""

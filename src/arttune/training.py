@@ -29,6 +29,7 @@ from arttune.models import Loaded, load_model
 from arttune.objectives import OBJECTIVES, Studio
 from arttune.records import Bar, Metrics, Recorder, last_checkpoint
 from arttune.report import learning_curve, start_and_end
+from arttune.rollouts import NoServer
 from arttune.settings import Settings
 from arttune.tasks import Problem, Task, get_task, hold_out
 from arttune.tuner import ArtConfig, art_layer
@@ -69,7 +70,7 @@ def train(settings: Settings, out: Path, say: Callable[[str], None] = lambda lin
     settings.write(scratch / CONFIG)
     scratch.rename(out)
     try:
-        easel = _set_up(settings, config, out, problems, loaded)
+        easel = _set_up(settings, config, out, problems, loaded, say)
     except BaseException:
         shutil.rmtree(out)
         raise
@@ -93,7 +94,7 @@ def resume(out: Path, flags: dict[str, Any], say: Callable[[str], None] = lambda
     if (out / RESULTS).is_file():
         raise BadInput(f"{out} is finished; its scores are in {out / RESULTS}")
     problems, loaded = _open(settings)
-    easel = _set_up(settings, _canvas_config(settings, loaded), out, problems, loaded)
+    easel = _set_up(settings, _canvas_config(settings, loaded), out, problems, loaded, say)
     return _paint(easel, last_checkpoint(out), say)
 
 
@@ -120,6 +121,10 @@ def _open(settings: Settings) -> tuple[Problems, Loaded]:
         for problem in everything:
             if problem.completion is None:
                 raise BadInput(f"{problem.where}: no completion; sft needs one for each training problem")
+    if settings.objective == "dpo":
+        for problem in everything:
+            if "chosen" not in problem.columns:
+                raise BadInput(f"{problem.where}: no chosen and rejected; dpo needs both for each training problem")
     if settings.threads:
         torch.set_num_threads(settings.threads)
     return Problems(task, train_set, validation, test), load_model(settings.model, settings.dtype)
@@ -153,7 +158,14 @@ class Easel:
     score: Callable[..., tuple[Score, list[Sample]]]
 
 
-def _set_up(settings: Settings, config: ArtConfig, out: Path, problems: Problems, loaded: Loaded) -> Easel:
+def _set_up(
+    settings: Settings,
+    config: ArtConfig,
+    out: Path,
+    problems: Problems,
+    loaded: Loaded,
+    say: Callable[[str], None],
+) -> Easel:
     model = get_peft_model(loaded.model, config)
     metrics = Metrics(out / METRICS)
     score = partial(
@@ -169,7 +181,19 @@ def _set_up(settings: Settings, config: ArtConfig, out: Path, problems: Problems
         held = problems.validation
         return score(model, problems=held, split="validation", adapter="art", picture_tokens=config.tokens)[0]
 
-    studio = Studio(settings, loaded, model, problems.train, problems.validation, judge, out, [Recorder(metrics)])
+    callbacks = [Recorder(metrics)]
+    studio = Studio(
+        settings,
+        loaded,
+        model,
+        problems.task,
+        problems.train,
+        problems.validation,
+        judge,
+        out,
+        callbacks,
+        say,
+    )
     trainer = OBJECTIVES[settings.objective](studio)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
@@ -218,17 +242,26 @@ def _run(easel: Easel, checkpoint: Path | None) -> int:
     """Train to the end; the canvas then holds the best validated picture. Returns the step it is from."""
     if checkpoint is None:
         easel.metrics.clear()
-        easel.trainer.train()
-        state = easel.trainer.state
+        state = _train(easel.trainer)
     else:
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         if state.global_step < easel.settings.steps:
-            easel.trainer.train(resume_from_checkpoint=str(checkpoint))
-            state = easel.trainer.state
+            state = _train(easel.trainer, resume_from_checkpoint=str(checkpoint))
         else:  # stopped between the last step and the scores: one more step would change the picture
             best = checkpoint.parent / Path(state.best_model_checkpoint or checkpoint).name
             easel.model.load_adapter(str(best), "default", is_trainable=True)
     return int(state.best_global_step or state.global_step)
+
+
+def _train(trainer: Trainer, **how: Any) -> TrainerState:
+    """Train; when no server is left to sample from, the steps done so far are saved before `NoServer` is passed on."""
+    try:
+        trainer.train(**how)
+    except NoServer:
+        if trainer.state.global_step:
+            trainer._save_checkpoint(trainer.model, trial=None)
+        raise
+    return trainer.state
 
 
 def _before_and_after(

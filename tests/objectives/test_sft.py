@@ -13,7 +13,7 @@ from arttune.models import Loaded
 from arttune.objectives import Studio
 from arttune.objectives.sft import ByLength, sft
 from arttune.settings import Settings
-from arttune.tasks import Problem
+from arttune.tasks import Grade, Problem, Task
 from arttune.tuner import art_layer
 from test_prefix import count_backbone_tokens
 
@@ -21,7 +21,10 @@ WORDS = ("red", "green", "blue", "ultramarine")
 PROBLEMS = [Problem([{"role": "user", "content": f"say {w}"}], f"Answer: {w}") for w in WORDS]
 
 
-def studio(tmp_path, **changes) -> Studio:
+TASK = Task("words", "", lambda split: PROBLEMS, lambda p, t: Grade(t == p.completion, True), lambda p, t: 0.0, 8)
+
+
+def studio(tmp_path, problems=PROBLEMS, task=TASK, **changes) -> Studio:
     tokenizer = zoo.tokenizer()
     base = zoo.tiny("qwen2_5_vl")
     loaded = Loaded("tiny", None, base, tokenizer, QWEN2_5_VL)
@@ -29,7 +32,7 @@ def studio(tmp_path, **changes) -> Studio:
         **({"steps": 2, "batch_size": 4, "warmup": 0, "validation": 0, "schedule": "constant"} | changes)
     )
     model = get_peft_model(base, ArtConfig(start="noise"))
-    return Studio(settings, loaded, model, PROBLEMS, [], lambda: None, tmp_path, [])
+    return Studio(settings, loaded, model, task, problems, [], lambda: None, tmp_path, [], print)
 
 
 def test_labels_are_the_completion_and_its_end(tmp_path):

@@ -1,8 +1,10 @@
 """Objectives by name. Each is one thin file: a TRL trainer, its arguments, nothing else."""
 
+from arttune.objectives.dpo import dpo
+from arttune.objectives.grpo import grpo
 from arttune.objectives.sft import sft
 from arttune.objectives.studio import Studio
 
-OBJECTIVES = {"sft": sft}
+OBJECTIVES = {"sft": sft, "grpo": grpo, "dpo": dpo}
 
 __all__ = ["OBJECTIVES", "Studio"]

@@ -61,7 +61,7 @@ def sft(studio: Studio) -> Trainer:
     held = rows(studio.validation) if studio.validation else None
     return judged(Grouped, studio)(
         model=studio.model,
-        args=SFTConfig(**studio.arguments(), completion_only_loss=True, max_length=None),
+        args=studio.configured(SFTConfig, {"completion_only_loss": True, "max_length": None}),
         train_dataset=dataset,
         eval_dataset=prepare(held, studio.loaded.tokenizer, studio.config) if held else None,
         processing_class=studio.loaded.tokenizer,

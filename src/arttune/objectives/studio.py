@@ -10,11 +10,12 @@ from typing import Any
 from peft import PeftModel
 from transformers import Trainer, TrainerCallback
 
+from arttune.errors import BadInput
 from arttune.evaluate import Score
 from arttune.models import Loaded
 from arttune.optimizer import CanvasMuon
 from arttune.settings import Settings
-from arttune.tasks import Problem
+from arttune.tasks import Problem, Task
 from arttune.tuner import ArtConfig, art_layer
 
 
@@ -25,11 +26,13 @@ class Studio:
     settings: Settings
     loaded: Loaded
     model: PeftModel
+    task: Task
     train: list[Problem]
     validation: list[Problem]
     judge: Callable[[], Score]
     folder: Path
     callbacks: list[TrainerCallback]
+    say: Callable[[str], None]
 
     @property
     def config(self) -> ArtConfig:
@@ -40,6 +43,16 @@ class Studio:
         """The optimiser of the canvas, for a trainer's `optimizers`; the trainer schedules its rate."""
         layer = art_layer(self.model)
         return CanvasMuon([layer.canvas().weight], self.settings.learning_rate, layer.family.unit)
+
+    def configured(self, kind: Callable[..., Any], own: dict[str, Any]) -> Any:
+        """TRL's config `kind`: what every objective has, then its `own`, then the user's. Raises `BadInput`."""
+        further = self.settings.further()
+        try:
+            return kind(**(self.arguments() | own | further))
+        except (TypeError, ValueError) as error:
+            if not further:
+                raise
+            raise BadInput(f"trl: {' '.join(str(error).split())}") from error
 
     def arguments(self) -> dict[str, Any]:
         """The `TrainingArguments` that do not depend on the objective."""

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from arttune.errors import BadInput
-from arttune.tasks.custom import custom
+from arttune.tasks.custom import custom, reward_function
 from arttune.tasks.gsm8k import gsm8k
 from arttune.tasks.gym import PREFIX, gym
 from arttune.tasks.svamp import svamp
-from arttune.tasks.task import Grade, Problem, Task, hold_out
+from arttune.tasks.task import Grade, Message, Problem, Task, hold_out
 
 BUILT_IN: dict[str, Callable[[Path | None], Task]] = {"svamp": svamp, "gsm8k": gsm8k}
 
-__all__ = ["BUILT_IN", "Grade", "Problem", "Task", "get_task", "hold_out"]
+__all__ = ["BUILT_IN", "Grade", "Message", "Problem", "Task", "get_task", "hold_out", "reward_function"]
 
 
 def get_task(name: str, data: Path | None = None, grader: str | None = None, reward: str | None = None) -> Task:

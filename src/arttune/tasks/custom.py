@@ -38,7 +38,7 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
     everything = [_problem(row, where) for where, row in read_jsonl(path)]
     if grader is not None and grader not in GRADERS:
         raise BadInput(f"unknown grader {grader!r}; there are {', '.join(GRADERS)}")
-    function = _reward(reward) if reward else None
+    function = reward_function(reward) if reward else None
     # Spread over the file, which may be sorted by kind.
     kept = range(len(everything) - 1, -1, -5)
     uses_marker = any(marked(_told(p) or p.question) for p in everything)
@@ -138,7 +138,8 @@ def _messages(value: Any, where: str) -> list[dict[str, str]]:
     return [{"role": m["role"], "content": m["content"]} for m in value]
 
 
-def _reward(spec: str) -> Reward:
+def reward_function(spec: str) -> Reward:
+    """The function `module:function`. Raises `BadInput` if it cannot be imported or called."""
     module, colon, name = spec.partition(":")
     if not colon or not module or not name:
         raise BadInput(f"reward {spec!r} must be written module:function")

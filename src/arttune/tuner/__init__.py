@@ -2,9 +2,9 @@
 
 from arttune.tuner.config import ArtConfig
 from arttune.tuner.layer import ArtLayer
-from arttune.tuner.model import ArtModel, art_layer
+from arttune.tuner.model import ArtModel, art_layer, vision_tokens
 from arttune.tuner.registration import register
 
 register()
 
-__all__ = ["ArtConfig", "ArtLayer", "ArtModel", "art_layer"]
+__all__ = ["ArtConfig", "ArtLayer", "ArtModel", "art_layer", "vision_tokens"]

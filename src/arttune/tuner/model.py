@@ -184,7 +184,6 @@ class ArtModel(BaseTuner):
         """The model's own `generate`, with the picture in place and no vision token ever sampled."""
         input_ids = kwargs.pop("input_ids", None) if inputs is None else inputs
         types = self._placeholders(input_ids, kwargs)
-        config = self.model.config
         shown, given = input_ids, input_ids
         if types is not None and input_ids is not None:
             filled = self._filled_cache(input_ids, kwargs)
@@ -193,9 +192,7 @@ class ArtModel(BaseTuner):
                 kwargs |= filled
             else:
                 kwargs |= {"mm_token_type_ids": types} | self.features(len(input_ids), len(input_ids))
-        names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-        vision = [getattr(config, name) for name in names if getattr(config, name, None) is not None]
-        kwargs["suppress_tokens"] = sorted({*(kwargs.get("suppress_tokens") or []), *vision})
+        kwargs["suppress_tokens"] = sorted({*(kwargs.get("suppress_tokens") or []), *vision_tokens(self.model.config)})
         output = self.model.generate(input_ids=shown, **kwargs)
         if shown is given or given is None:
             return output
@@ -238,6 +235,12 @@ class ArtModel(BaseTuner):
             "image_grid_thw": grid,
             "past_key_values": cache,
         }
+
+
+def vision_tokens(config: Any) -> list[int]:
+    """The ids of a model's vision tokens, never to be sampled: a completion that has one cannot be read again."""
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    return sorted({getattr(config, name) for name in names if getattr(config, name, None) is not None})
 
 
 def art_layer(model: nn.Module) -> ArtLayer:

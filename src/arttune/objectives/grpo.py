@@ -1,0 +1,83 @@
+"""`grpo`: policy gradients from rewards (Shao et al. 2024, arXiv 2402.03300), through TRL's GRPOTrainer.
+
+Completions are sampled by the model itself, or by servers that are shown the current painting. TRL corrects for the
+gap between a server's log-probabilities and the trainer's where it runs vLLM itself; `Served` switches that on for
+servers it does not know of.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from datasets import Dataset
+from transformers import Trainer
+from trl import GRPOConfig, GRPOTrainer
+
+from arttune.errors import BadInput
+from arttune.objectives.rewards import rewards
+from arttune.objectives.studio import Studio, judged
+from arttune.prompts import prepare
+from arttune.rollouts import Pool, Rollouts, Server
+from arttune.rollouts.rollouts import urls
+from arttune.tasks import Problem
+
+MODEL = "model"  # rollouts by the model itself
+
+
+class _Unchanged:
+    """Stands where TRL keeps its own vLLM: there are no weights to send, for none ever change."""
+
+    def sync_weights(self) -> None:
+        pass
+
+
+class Served(GRPOTrainer):
+    """A GRPOTrainer whose rollouts come from servers; the importance correction of TRL's vLLM mode is on."""
+
+    def __init__(self, *args: Any, rollout_func: Rollouts, **kwargs: Any) -> None:
+        super().__init__(*args, rollout_func=rollout_func, **kwargs)
+        self.use_vllm = True
+        self.vllm_generation = _Unchanged()
+        self._last_loaded_step = -1
+        rollout_func.check(self)
+
+
+def grpo(studio: Studio) -> Trainer:
+    """The trainer of a reinforcement run; the training problems need no completion."""
+    s = studio.settings
+    if s.batch_size * s.accumulate % s.generations:
+        raise BadInput(
+            f"batch_size times accumulate is {s.batch_size * s.accumulate}, which is no multiple of generations, "
+            f"{s.generations}: all completions of a problem belong to one step"
+        )
+    functions, weights = rewards(s.rewards, studio.task, studio.train)
+    arguments: dict[str, Any] = {
+        "num_generations": s.generations,
+        "per_device_eval_batch_size": s.generations,
+        "max_completion_length": s.max_new_tokens or studio.task.max_new_tokens,
+        "temperature": s.temperature,
+        "beta": s.beta or 0.0,
+        "reward_weights": weights,
+    }
+    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"  # a warning of TRL's that rollout_func may change
+    kind: type[Trainer] = GRPOTrainer
+    rollouts: dict[str, Any] = {}
+    if s.rollouts != MODEL:
+        pool = Pool([Server(url) for url in urls(s.rollouts)], warn=studio.say)
+        kind, rollouts = Served, {"rollout_func": Rollouts(pool, studio.folder, s.seed)}
+    return judged(kind, studio)(
+        model=studio.model,
+        reward_funcs=functions,
+        args=studio.configured(GRPOConfig, arguments),
+        train_dataset=prepare(rows(studio.train), studio.loaded.tokenizer, studio.config),
+        processing_class=studio.loaded.tokenizer,
+        optimizers=(studio.optimizer(), None),
+        callbacks=studio.callbacks,
+        **rollouts,
+    )
+
+
+def rows(problems: list[Problem]) -> Dataset:
+    """Problems as TRL's conversational prompts; `problem` is the place of each in the list."""
+    return Dataset.from_list([{"prompt": p.prompt, "problem": i} for i, p in enumerate(problems)])

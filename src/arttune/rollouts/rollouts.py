@@ -1,0 +1,119 @@
+"""The seam to TRL: GRPO's prompts in, sampled tokens and their log-probabilities out, from servers.
+
+The model on the servers never changes, only the picture does, so all there is to synchronise is one PNG. Each rollout
+is logged with the hash of the picture it was sampled with.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from arttune.canvas import sha256
+from arttune.errors import BadInput
+from arttune.prompts import without_picture
+from arttune.records import Metrics
+from arttune.rollouts.pool import Answer, Pool
+from arttune.rollouts.server import Asked, Sampling
+from arttune.tuner import art_layer, vision_tokens
+
+LOG = "rollouts.jsonl"
+
+
+class Rollouts:
+    """A `rollout_func` for TRL's GRPOTrainer that samples from the servers of `pool`.
+
+    `folder` gets a log, a line a step: which picture, and of each group which problem, server, lengths and failures.
+    """
+
+    def __init__(self, pool: Pool, folder: Path, seed: int) -> None:
+        self.pool, self.seed = pool, seed
+        self.log = Metrics(folder / LOG)
+        self.painting: str | None = None
+
+    def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
+        """`prompt_ids`, `completion_ids` and `logprobs` of each of `prompts`, whose repeats stand side by side."""
+        begun, step = time.perf_counter(), trainer.state.global_step
+        sampling, uri = self._sampling(trainer), self._show(trainer)
+        asked = self._asked(prompts, trainer, uri, step)
+        answers = self.pool.sample(asked, sampling)
+        seconds = time.perf_counter() - begun
+        self._record(step, asked, answers, seconds, len(uri), trainer)
+        replies = [reply for answer in answers for reply in answer.replies]
+        return {
+            "prompt_ids": [one.prompt_ids for one in asked for _ in range(one.n)],
+            "completion_ids": [reply.ids for reply in replies],
+            "logprobs": [reply.logprobs for reply in replies],
+        }
+
+    def check(self, trainer: Any) -> None:
+        """Try every server with the first problem. Raises `BadInput` for one that cannot be used."""
+        prompt = trainer.train_dataset[0]["prompt"]
+        (asked,) = self._asked([prompt, prompt], trainer, self._show(trainer), 0)
+        few = self._sampling(trainer, max_tokens=4)
+        for seat in self.pool.seats:
+            seat.server.check(asked, few)
+
+    def _show(self, trainer: Any) -> str:
+        """The current painting as a `data:` URI; its hash is kept."""
+        painting = art_layer(trainer.model).painting("default")
+        self.painting = sha256(painting.pixels)
+        return "data:image/png;base64," + base64.b64encode(painting.png()).decode()
+
+    def _sampling(self, trainer: Any, max_tokens: int | None = None) -> Sampling:
+        return Sampling(
+            max_tokens=max_tokens or trainer.max_completion_length,
+            temperature=trainer.temperature,
+            top_p=trainer.top_p,
+            top_k=trainer.top_k,
+            min_p=trainer.min_p or 0.0,
+            repetition_penalty=trainer.repetition_penalty,
+            forbidden=tuple(vision_tokens(trainer.model.config)),
+            template=dict(trainer.chat_template_kwargs),
+        )
+
+    def _asked(self, prompts: list[Any], trainer: Any, uri: str, step: int) -> list[Asked]:
+        groups = [list(same) for _, same in groupby(prompts)]
+        ids = trainer.processing_class.apply_chat_template(
+            [group[0] for group in groups],
+            chat_template=trainer.chat_template,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            **trainer.chat_template_kwargs,
+        )["input_ids"]
+        return [
+            Asked(without_picture(group[0]), uri, list(read), len(group), (self.seed * 1_000_003 + step) * 4096 + i)
+            for i, (group, read) in enumerate(zip(groups, ids, strict=True))
+        ]
+
+    def _record(
+        self, step: int, asked: list[Asked], answers: list[Answer], seconds: float, size: int, trainer: Any
+    ) -> None:
+        groups = [
+            {
+                "question": one.messages[-1]["content"],
+                "server": answer.url,
+                "seed": one.seed,
+                "lengths": [len(reply.ids) for reply in answer.replies],
+                "failures": answer.failures,
+            }
+            for one, answer in zip(asked, answers, strict=True)
+        ]
+        self.log.add(step, {"painting": self.painting, "seconds": round(seconds, 3), "groups": groups})
+        logged = trainer._metrics["train"]
+        logged["rollout/seconds"].append(seconds)
+        logged["rollout/picture_bytes"].append(float(size))
+        logged["rollout/failures"].append(float(sum(answer.failures for answer in answers)))
+
+
+def urls(spec: str) -> list[str]:
+    """The URLs in `URL[,URL...]`. Raises `BadInput`."""
+    found = [url.strip() for url in spec.split(",") if url.strip()]
+    wrong = [url for url in found if not url.startswith(("http://", "https://"))]
+    if wrong or not found:
+        raise BadInput(f"rollouts is {spec!r}; write model, or http://HOST:PORT[,http://HOST:PORT...]")
+    return found

@@ -1,0 +1,165 @@
+"""One inference server with the OpenAI chat API: what is asked of it, and whether its answer can be learned from.
+
+A policy gradient needs more than text: the very tokens that were read and written, and the log-probability each was
+sampled with. vLLM gives them (`return_token_ids`, `logprobs`); a server that does not is found out by `check`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import openai
+
+from arttune.errors import BadInput
+from arttune.tasks import Message
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How replies are sampled; the names are vLLM's. `forbidden` tokens are never sampled."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    forbidden: tuple[int, ...] = ()
+    template: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One prompt to be answered `n` times with the picture `uri` (a `data:` URI of a PNG) in its first user turn.
+
+    `prompt_ids` are the tokens that the model must see: chat template applied, picture expanded.
+    """
+
+    messages: list[Message]
+    uri: str
+    prompt_ids: list[int]
+    n: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One sampled completion: its tokens, the end token with them, and the log-probability of each."""
+
+    ids: list[int]
+    logprobs: list[float]
+    text: str
+
+
+class Unusable(Exception):
+    """A server failed, or answered something that cannot be used."""
+
+
+class Server:
+    """A server at `url` (with or without `/v1`). Requests take at most `timeout` seconds."""
+
+    def __init__(self, url: str, timeout: float = 600.0) -> None:
+        self.url = url.rstrip("/").removesuffix("/v1")
+        key = os.environ.get("OPENAI_API_KEY", "none")
+        self.client = openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, timeout=timeout, max_retries=0)
+        self.model: str | None = None
+
+    def sample(self, asked: Asked, sampling: Sampling) -> list[Reply]:
+        """The `n` replies. Raises `Unusable`, whatever goes wrong."""
+        try:
+            if self.model is None:
+                self.model = self.client.models.list().data[0].id
+            found = self.client.chat.completions.create(
+                model=self.model,
+                messages=with_uri(asked.messages, asked.uri),  # type: ignore[arg-type]
+                n=asked.n,
+                seed=asked.seed,
+                max_tokens=sampling.max_tokens,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                logprobs=True,
+                logit_bias={str(token): -100 for token in sampling.forbidden},
+                extra_body={
+                    "return_token_ids": True,
+                    "top_k": sampling.top_k,
+                    "min_p": sampling.min_p,
+                    "repetition_penalty": sampling.repetition_penalty,
+                    "chat_template_kwargs": sampling.template,
+                },
+            )
+        except (openai.OpenAIError, IndexError, ValueError) as error:
+            raise Unusable(f"{self.url}: {_told(error)}") from error
+        try:
+            return _checked(found, asked)
+        except Unusable as error:
+            raise Unusable(f"{self.url}: {error}") from None
+        except (AttributeError, TypeError, KeyError) as error:
+            raise Unusable(f"{self.url}: an answer that is none ({type(error).__name__}: {error})") from error
+
+    def check(self, asked: Asked, sampling: Sampling) -> list[Reply]:
+        """Try the server with one small request. Raises `BadInput` that says what it lacks."""
+        try:
+            return self.sample(asked, sampling)
+        except Unusable as error:
+            raise BadInput(f"cannot take rollouts from {error}") from error
+
+
+def with_uri(messages: list[Message], uri: str) -> list[dict[str, Any]]:
+    """The conversation with the picture at the start of its first user turn, as the OpenAI chat API has it."""
+    shown: list[dict[str, Any]] = [dict(message) for message in messages]
+    turn = next(message for message in shown if message["role"] == "user")
+    turn["content"] = [{"type": "image_url", "image_url": {"url": uri}}, {"type": "text", "text": turn["content"]}]
+    return shown
+
+
+def _checked(found: Any, asked: Asked) -> list[Reply]:
+    read = getattr(found, "prompt_token_ids", None)
+    if read is None:
+        raise Unusable("the answer has no prompt_token_ids; vLLM from 0.10.2 on gives them (return_token_ids)")
+    if list(read) != asked.prompt_ids:
+        raise Unusable(_difference(list(read), asked.prompt_ids))
+    if len(found.choices) != asked.n:
+        raise Unusable(f"{len(found.choices)} completions came back, {asked.n} were asked for (n)")
+    replies = []
+    for choice in found.choices:
+        ids = getattr(choice, "token_ids", None)
+        if not ids:
+            raise Unusable("a completion has no token_ids")
+        if choice.logprobs is None or not choice.logprobs.content:
+            raise Unusable("a completion has no log-probabilities (logprobs)")
+        logprobs = [float(token.logprob) for token in choice.logprobs.content]
+        if len(logprobs) != len(ids):
+            raise Unusable(f"{len(logprobs)} log-probabilities for a completion of {len(ids)} tokens")
+        if not all(math.isfinite(value) and value <= 1e-3 for value in logprobs):
+            raise Unusable("a log-probability is not a number below 0")
+        replies.append(Reply(list(ids), logprobs, choice.message.content or ""))
+    return replies
+
+
+def _difference(read: list[int], wanted: list[int]) -> str:
+    if len(read) != len(wanted):
+        return (
+            f"it read a prompt of {len(read)} tokens where the trainer has {len(wanted)}: "
+            "another model or chat template, or the picture was resized on its way"
+        )
+    at = next(i for i, (theirs, ours) in enumerate(zip(read, wanted, strict=True)) if theirs != ours)
+    return (
+        f"it read another prompt than the trainer has, from token {at} on ({read[at]} for {wanted[at]}): "
+        "another model or chat template"
+    )
+
+
+def _told(error: Exception) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, openai.APITimeoutError):
+        return "no answer in time"
+    if isinstance(error, openai.APIConnectionError):
+        return f"no connection ({error.__cause__ or error})"
+    if isinstance(error, IndexError):
+        return "it lists no model"
+    body = getattr(error, "body", None)
+    said = body.get("message") if isinstance(body, dict) else None
+    return " ".join(str(said or error).split()) or type(error).__name__
