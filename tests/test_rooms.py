@@ -56,7 +56,8 @@ def test_canvas_and_families_import_no_other_room_and_nothing_imports_cli():
     for name, used in GRAPH.items():
         if name.startswith("arttune.families"):
             assert all(u in allowed or u.startswith("arttune.families") for u in used), name
-        assert "arttune.cli" not in used, name
+        if not name.startswith("arttune.cli"):
+            assert not any(u.startswith("arttune.cli") for u in used), name
 
 
 def test_every_file_opens_with_what_it_is_and_stays_a_room():

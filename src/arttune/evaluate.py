@@ -150,12 +150,41 @@ def evaluate(
         progress,
     )
     model.train(was_training)
-    samples = []
-    for problem, text in zip(problems, texts, strict=True):
-        grade = task.grade(problem, text)
-        samples.append(Sample(problem.question, problem.answer, text, grade.correct, grade.formatted))
+    samples = [graded(task, problem, text) for problem, text in zip(problems, texts, strict=True)]
+    seconds = time.perf_counter() - begun
+    score = scored(
+        task,
+        samples,
+        split=split,
+        model_name=model_name,
+        adapter=adapter,
+        seed=seed,
+        seconds=seconds,
+        tokens=tokens,
+    )
+    return score, samples
+
+
+def graded(task: Task, problem: Problem, text: str) -> Sample:
+    """`text` as an answer to `problem`, graded strictly."""
+    grade = task.grade(problem, text)
+    return Sample(problem.question, problem.answer, text, grade.correct, grade.formatted)
+
+
+def scored(
+    task: Task,
+    samples: Sequence[Sample],
+    *,
+    split: str,
+    model_name: str,
+    adapter: str,
+    seed: int,
+    seconds: float,
+    tokens: int,
+) -> Score:
+    """The score that graded answers make."""
     n, correct = len(samples), sum(s.correct for s in samples)
-    score = Score(
+    return Score(
         task=task.name,
         split=split,
         n=n,
@@ -166,7 +195,6 @@ def evaluate(
         model=model_name,
         adapter=adapter,
         seed=seed,
-        seconds=round(time.perf_counter() - begun, 3),
+        seconds=round(seconds, 3),
         tokens=tokens,
     )
-    return score, samples

@@ -38,6 +38,7 @@ class Settings:
     grader: str | None = _setting(None, "Grade of your own task: number, exact or math. Default: by its answers.")
     reward: str | None = _setting(None, "Python grade of your own task, module:function; 1.0 or more is correct.")
     rollouts: str = _setting("model", "Who samples for grpo: model, or servers with the OpenAI chat API, URL[,URL...].")
+    patience: int = _setting(300, "Seconds without an answer from any server, after which a run stops, resumable.")
     rewards: str = _setting(
         "task", "What grpo maximises: task and/or your own module:function, each with =WEIGHT, comma between."
     )
@@ -72,7 +73,16 @@ class Settings:
         hints = typing.get_type_hints(type(self))
         for item in fields(self):
             setattr(self, item.name, _checked(item.name, getattr(self, item.name), hints[item.name]))
-        for name in ("steps", "batch_size", "accumulate", "generations", "eval_every", "max_new_tokens", "threads"):
+        for name in (
+            "steps",
+            "batch_size",
+            "accumulate",
+            "generations",
+            "patience",
+            "eval_every",
+            "max_new_tokens",
+            "threads",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise BadInput(f"{name} is {value}; it must be at least 1")

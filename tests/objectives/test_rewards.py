@@ -21,7 +21,7 @@ def replies(*texts: str) -> list[list[dict[str, str]]]:
 def test_the_tasks_own_and_a_users_weighted(tmp_path, monkeypatch):
     (tmp_path / "my_points.py").write_text(
         "def seen(prompts, completions, answer, level, hint, trainer_state, **_):\n"
-        "    return [f'{p[0][\"content\"]}|{c[0][\"content\"]}|{a}|{l}|{h}|{trainer_state}'\n"
+        '    return [f\'{p[0]["content"]}|{c[0]["content"]}|{a}|{l}|{h}|{trainer_state}\'\n'
         "            for p, c, a, l, h in zip(prompts, completions, answer, level, hint)]\n"
     )
     monkeypatch.chdir(tmp_path)

@@ -44,6 +44,12 @@ class Loaded:
     family: Family
 
 
+def source_of(name: str) -> str:
+    """The folder of an embedded model, which is made if need be; any other name as it is."""
+    embedded = EMBEDDED.get(name)
+    return str(embedded.folder()) if embedded else name
+
+
 def load_model(name: str, dtype: str = "auto", device: str | None = None) -> Loaded:
     """Load `name` with its tokenizer, on the device that suits this machine unless one is given.
 
@@ -51,7 +57,7 @@ def load_model(name: str, dtype: str = "auto", device: str | None = None) -> Loa
     name or family.
     """
     embedded = EMBEDDED.get(name)
-    source = str(embedded.folder()) if embedded else name
+    source = source_of(name)
     if not embedded and not Path(name).is_dir() and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
         raise BadInput(
             f"unknown model {name!r}: no such folder, and no hub id (owner/name). Embedded: {', '.join(EMBEDDED)}"

@@ -64,7 +64,7 @@ def grpo(studio: Studio) -> Trainer:
     kind: type[Trainer] = GRPOTrainer
     rollouts: dict[str, Any] = {}
     if s.rollouts != MODEL:
-        pool = Pool([Server(url) for url in urls(s.rollouts)], warn=studio.say)
+        pool = Pool([Server(url) for url in urls(s.rollouts)], patience=s.patience, warn=studio.say)
         kind, rollouts = Served, {"rollout_func": Rollouts(pool, studio.folder, s.seed)}
     return judged(kind, studio)(
         model=studio.model,

@@ -15,6 +15,7 @@ NAMES = {"none": "text only", "art": "with painting"}
 def score_table(scores: Sequence[Score]) -> Table:
     """Scores under one another, with their intervals."""
     first = scores[0]
+    apart = len({score.adapter for score in scores}) == len(scores)
     table = Table(
         title=escape(f"{first.task} · {first.split} · {first.model} · {first.n} problems, strict"),
         title_justify="left",
@@ -25,7 +26,7 @@ def score_table(scores: Sequence[Score]) -> Table:
     for score in scores:
         low, high = score.ci95
         table.add_row(
-            NAMES.get(score.adapter, score.adapter),
+            NAMES.get(score.adapter, score.adapter) if apart else escape(score.model),
             f"{score.correct}/{score.n}",
             f"{score.accuracy:.1%}",
             f"{low:.1%} - {high:.1%}",

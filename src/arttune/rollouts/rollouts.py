@@ -85,8 +85,9 @@ class Rollouts:
             return_dict=True,
             **trainer.chat_template_kwargs,
         )["input_ids"]
+        pad, first = trainer.model.config.image_token_id, (self.seed * 1_000_003 + step) * 4096
         return [
-            Asked(without_picture(group[0]), uri, list(read), len(group), (self.seed * 1_000_003 + step) * 4096 + i)
+            Asked(without_picture(group[0]), uri, list(read), pad, len(group), seed=first + i)
             for i, (group, read) in enumerate(zip(groups, ids, strict=True))
         ]
 

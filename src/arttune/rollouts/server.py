@@ -35,12 +35,13 @@ class Sampling:
 class Asked:
     """One prompt to be answered `n` times with the picture `uri` (a `data:` URI of a PNG) in its first user turn.
 
-    `prompt_ids` are the tokens that the model must see: chat template applied, picture expanded.
+    `prompt_ids` are the tokens that the model must see: chat template applied, picture expanded into `pad` tokens.
     """
 
     messages: list[Message]
     uri: str
     prompt_ids: list[int]
+    pad: int
     n: int
     seed: int
 
@@ -120,7 +121,7 @@ def _checked(found: Any, asked: Asked) -> list[Reply]:
     if read is None:
         raise Unusable("the answer has no prompt_token_ids; vLLM from 0.10.2 on gives them (return_token_ids)")
     if list(read) != asked.prompt_ids:
-        raise Unusable(_difference(list(read), asked.prompt_ids))
+        raise Unusable(_difference(list(read), asked))
     if len(found.choices) != asked.n:
         raise Unusable(f"{len(found.choices)} completions came back, {asked.n} were asked for (n)")
     replies = []
@@ -139,16 +140,15 @@ def _checked(found: Any, asked: Asked) -> list[Reply]:
     return replies
 
 
-def _difference(read: list[int], wanted: list[int]) -> str:
-    if len(read) != len(wanted):
-        return (
-            f"it read a prompt of {len(read)} tokens where the trainer has {len(wanted)}: "
-            "another model or chat template, or the picture was resized on its way"
-        )
-    at = next(i for i, (theirs, ours) in enumerate(zip(read, wanted, strict=True)) if theirs != ours)
+def _difference(read: list[int], asked: Asked) -> str:
+    wanted = asked.prompt_ids
+    shown, ours = read.count(asked.pad), wanted.count(asked.pad)
+    if shown != ours:
+        return f"it saw the picture as {shown} tokens, but it has {ours}: it was resized on its way, or left out"
+    at = next((i for i, (a, b) in enumerate(zip(read, wanted, strict=False)) if a != b), min(len(read), len(wanted)))
     return (
-        f"it read another prompt than the trainer has, from token {at} on ({read[at]} for {wanted[at]}): "
-        "another model or chat template"
+        f"it read a prompt of {len(read)} tokens, not the {len(wanted)} of this model, different from token {at} on: "
+        "it has another model or chat template"
     )
 
 

@@ -1,0 +1,34 @@
+"""The command line: `arttune train | eval | verify | serve-command | info | models | tasks`.
+
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed while running, 2 bad usage or input.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import datasets
+import transformers
+
+from arttune.cli import look, score, train
+from arttune.cli.base import app, say
+from arttune.errors import BadInput
+
+__all__ = ["app", "look", "main", "score", "train"]
+
+
+def main() -> None:
+    """Entry point: turns exceptions into one line and an exit code."""
+    transformers.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    try:
+        app()
+    except BadInput as error:
+        say(str(error))
+        sys.exit(2)
+    except Exception as error:
+        if os.environ.get("ARTTUNE_DEBUG"):
+            raise
+        say(f"failed: {type(error).__name__}: {' '.join(str(error).split())} (ARTTUNE_DEBUG=1 shows where)")
+        sys.exit(1)

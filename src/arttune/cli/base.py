@@ -1,0 +1,66 @@
+"""What all commands share: the app itself, where output goes, and options made from the settings."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from arttune.errors import BadInput
+from arttune.settings import Settings, read_yaml
+
+app = typer.Typer(
+    help="Fine-tune a frozen multimodal LLM by painting one image.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+
+def say(line: str) -> None:
+    err.print(f"arttune: {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def program() -> str:
+    """How to call this program again: by its name where the shell finds it, else by its path (`make demo`'s .venv)."""
+    return "arttune" if shutil.which("arttune") else sys.argv[0]
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` one option for each field of `Settings`, so flags and config.yaml cannot drift apart."""
+    hints = inspect.get_annotations(Settings, eval_str=True)
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    added = []
+    for item in fields(Settings):
+        default = "" if item.default is None else f" Default: {item.default}."
+        option = typer.Option(help=item.metadata["help"] + default, show_default=False)
+        # Built at run time, so the type checker cannot follow this, nor the signature set below.
+        kind = Annotated.__class_getitem__((hints[item.name] | None, option))  # type: ignore[attr-defined]
+        added.append(inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
+    signature = inspect.Signature([*own, *added])
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    return command
+
+
+def defaults_from(context: typer.Context, path: Path | None) -> Path | None:
+    """Take a command's defaults from a YAML file, so that flags given on the command line win."""
+    if path is not None and not context.resilient_parsing:
+        values = read_yaml(path)
+        names = {option.lstrip("-").replace("-", "_"): p.name for p in context.command.params for option in p.opts}
+        unknown = sorted(set(values) - set(names) - {str(n) for n in names.values()})
+        if unknown:
+            raise BadInput(
+                f"{path}: unknown option {', '.join(unknown)}; `arttune {context.info_name} --help` lists them"
+            )
+        context.default_map = {names.get(name, name): value for name, value in values.items()}
+    return path

@@ -1,0 +1,52 @@
+"""`arttune train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from arttune.cli.base import app, out, program, say, with_settings
+from arttune.errors import BadInput
+from arttune.settings import Settings
+
+
+@app.command()
+@with_settings
+def train(
+    *,
+    out_folder: Annotated[Path, typer.Option("--out", help="Run folder to write; must not exist.")],
+    config: Annotated[Path | None, typer.Option(help="YAML file with any of the settings below; flags win.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out from its checkpoint.")] = False,
+    **settings: Any,
+) -> None:
+    """Paint a picture for a task and score it.
+
+    Writes a folder with the painting (art.png), its adapter for PEFT, the scores before and after, and plots.
+    """
+    from arttune import training
+    from arttune.report import score_table
+    from arttune.rollouts import NoServer
+
+    flags = {name: value for name, value in settings.items() if value is not None}
+    try:
+        if resume:
+            if config is not None:
+                raise BadInput("--resume takes its settings from the run folder; leave --config out")
+            scores = training.resume(out_folder, flags, say)
+        else:
+            scores = training.train(Settings.read(config, flags), out_folder, say)
+    except NoServer as error:
+        say(f"{error}; start one, and go on with: {program()} train --resume --out {out_folder}")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        if (out_folder / training.CONFIG).is_file():
+            say(f"interrupted; go on with: {program()} train --resume --out {out_folder}")
+        raise typer.Exit(1) from None
+    out.print(score_table(scores))
+    for line in (
+        f"The painting: {out_folder / training.ART}",
+        f"Next: {program()} {training.next_command(out_folder)}",
+    ):
+        out.print(line, soft_wrap=True, highlight=False, markup=False)
