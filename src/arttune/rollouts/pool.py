@@ -54,6 +54,7 @@ class Pool:
         self.concurrency, self.patience, self.warn = concurrency, patience, warn
         self.free = threading.Condition()
         self.heard = time.monotonic()
+        self.stopped = False
         self.threads = ThreadPoolExecutor(concurrency * len(servers), thread_name_prefix="rollout")
 
     def sample(self, asked: list[Asked], sampling: Sampling) -> list[Answer]:
@@ -65,6 +66,9 @@ class Pool:
         except BaseException:
             for job in jobs:
                 job.cancel()
+            with self.free:  # those that wait for a server would keep an interrupted program from ending
+                self.stopped = True
+                self.free.notify_all()
             raise
 
     def _answer(self, asked: Asked, sampling: Sampling) -> Answer:
@@ -87,6 +91,8 @@ class Pool:
         """The least busy server that is not at rest; waits for one."""
         with self.free:
             while True:
+                if self.stopped:
+                    raise NoServer("stopped")
                 now = time.monotonic()
                 ready = [s for s in self.seats if s.until <= now and s.busy < self.concurrency]
                 if ready:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import openai
+from openai.types.chat import ChatCompletion
 
 from arttune.errors import BadInput
 from arttune.tasks import Message
@@ -71,34 +72,37 @@ class Server:
     def sample(self, asked: Asked, sampling: Sampling) -> list[Reply]:
         """The `n` replies. Raises `Unusable`, whatever goes wrong."""
         try:
-            if self.model is None:
-                self.model = self.client.models.list().data[0].id
-            found = self.client.chat.completions.create(
-                model=self.model,
-                messages=with_uri(asked.messages, asked.uri),  # type: ignore[arg-type]
-                n=asked.n,
-                seed=asked.seed,
-                max_tokens=sampling.max_tokens,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                logprobs=True,
-                logit_bias={str(token): -100 for token in sampling.forbidden},
-                extra_body={
-                    "return_token_ids": True,
-                    "top_k": sampling.top_k,
-                    "min_p": sampling.min_p,
-                    "repetition_penalty": sampling.repetition_penalty,
-                    "chat_template_kwargs": sampling.template,
-                },
-            )
-        except (openai.OpenAIError, IndexError, ValueError) as error:
-            raise Unusable(f"{self.url}: {_told(error)}") from error
-        try:
-            return _checked(found, asked)
+            return self._sample(asked, sampling)
         except Unusable as error:
             raise Unusable(f"{self.url}: {error}") from None
-        except (AttributeError, TypeError, KeyError) as error:
-            raise Unusable(f"{self.url}: an answer that is none ({type(error).__name__}: {error})") from error
+        except openai.OpenAIError as error:
+            self.model = None  # it may come back with another name
+            raise Unusable(f"{self.url}: {_told(error)}") from error
+        except (AttributeError, TypeError, ValueError, LookupError) as error:
+            raise Unusable(f"{self.url}: no answer of the OpenAI chat API ({type(error).__name__}: {error})") from error
+
+    def _sample(self, asked: Asked, sampling: Sampling) -> list[Reply]:
+        if self.model is None:
+            self.model = self.client.models.list().data[0].id
+        found = self.client.chat.completions.create(
+            model=self.model,
+            messages=with_uri(asked.messages, asked.uri),  # type: ignore[arg-type]
+            n=asked.n,
+            seed=asked.seed,
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            logprobs=True,
+            logit_bias={str(token): -100 for token in sampling.forbidden},
+            extra_body={
+                "return_token_ids": True,
+                "top_k": sampling.top_k,
+                "min_p": sampling.min_p,
+                "repetition_penalty": sampling.repetition_penalty,
+                "chat_template_kwargs": sampling.template,
+            },
+        )
+        return _checked(found, asked)
 
     def check(self, asked: Asked, sampling: Sampling) -> list[Reply]:
         """Try the server with one small request. Raises `BadInput` that says what it lacks."""
@@ -118,6 +122,8 @@ def with_uri(messages: list[Message], uri: str) -> list[dict[str, Any]]:
 
 def _checked(found: Any, asked: Asked) -> list[Reply]:
     read = getattr(found, "prompt_token_ids", None)
+    if not isinstance(found, ChatCompletion):
+        raise Unusable(f"no answer of the OpenAI chat API but {str(found)[:80]!r}")
     if read is None:
         raise Unusable("the answer has no prompt_token_ids; vLLM from 0.10.2 on gives them (return_token_ids)")
     if list(read) != asked.prompt_ids:
@@ -152,14 +158,12 @@ def _difference(read: list[int], asked: Asked) -> str:
     )
 
 
-def _told(error: Exception) -> str:
+def _told(error: openai.OpenAIError) -> str:
     """What went wrong, in one line."""
     if isinstance(error, openai.APITimeoutError):
         return "no answer in time"
     if isinstance(error, openai.APIConnectionError):
         return f"no connection ({error.__cause__ or error})"
-    if isinstance(error, IndexError):
-        return "it lists no model"
     body = getattr(error, "body", None)
     said = body.get("message") if isinstance(body, dict) else None
     return " ".join(str(said or error).split()) or type(error).__name__
