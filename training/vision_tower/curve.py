@@ -23,14 +23,23 @@ OTHER = ("stage", "step", "seconds", "loss", "named", "off", "harm")
 
 
 def curve(lines: list[dict[str, Any]], path: Path) -> None:
-    """Shares of right answers over the steps of each stage that has lines in the log, as a PNG."""
+    """Shares of right answers over the steps of each stage that has lines in the log, as a PNG.
+
+    Each point is the mean of as many lines of the log as make a twelfth of the stage, up to it.
+    """
     stages = [stage for stage in STAGES if any(line["stage"] == stage for line in lines)]
     figure, axes = plt.subplots(len(stages), 1, figsize=(8, 2.8 * len(stages)), squeeze=False)
     for axis, stage in zip(axes.flat, stages, strict=True):
         mine = [line for line in lines if line["stage"] == stage]
+        axis.set_prop_cycle(color=plt.get_cmap("tab20").colors)
         for name in sorted({key for line in mine for key in line} - set(OTHER)):
             points = [(line["step"], line[name]) for line in mine if name in line]
-            axis.plot(*zip(*points, strict=True), linewidth=1.4, label=name)
+            window = max(1, len(points) // 12)
+            means = [
+                (points[i][0], sum(value for _, value in points[max(0, i + 1 - window) : i + 1]) / min(i + 1, window))
+                for i in range(len(points))
+            ]
+            axis.plot(*zip(*means, strict=True), linewidth=1.4, label=name)
         axis.set_title(f"{stage}: {mine[-1]['seconds'] / 60:.0f} min since its last start", fontsize=10)
         axis.set_ylim(0, 1)
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -39,7 +48,7 @@ def curve(lines: list[dict[str, Any]], path: Path) -> None:
         axis.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     axes[-1][0].set_xlabel("step")
     figure.tight_layout()
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=90)
     plt.close(figure)
 
 
