@@ -113,6 +113,7 @@ ARMS: dict[str, tuple[str, str, Callable[..., torch.optim.Optimizer]]] = {
     "muon 0.01": ("noise", "cosine", muon(0.01)),
     "muon 0.02": ("noise", "cosine", muon(0.02)),
     "muon 0.04": ("noise", "cosine", muon(0.04)),
+    "muon 0.08": ("noise", "cosine", muon(0.08)),
     "muon 0.02, momentum 0.95": ("noise", "cosine", muon(0.02, 0.95)),
     "muon 0.02, not damped": ("noise", "cosine", muon(0.02, damping=0.0)),
     "muon 0.02 from grey": ("grey", "cosine", muon(0.02)),

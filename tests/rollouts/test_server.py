@@ -1,7 +1,7 @@
 """What a server lacks is named, and what cannot be learned from is never taken for a rollout.
 
 The servers here are plain HTTP ones that misbehave on purpose; that a good one is understood is shown with a real vLLM
-(`tests/vllm`).
+(`tests/served`).
 """
 
 from __future__ import annotations
