@@ -13,6 +13,7 @@ from PIL import Image, PngImagePlugin
 
 import zoo
 from arttune import ArtConfig, cli
+from arttune.cli import base
 
 PROBLEMS = "".join(json.dumps({"prompt": f"say {w}", "answer": w}) + "\n" for w in ("red", "green", "blue", "grey"))
 
@@ -23,7 +24,7 @@ def run(monkeypatch, capsys):
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["arttune", *map(str, arguments)])
-        for console in (cli.out, cli.err):
+        for console in (base.out, base.err):
             console._file = None  # pytest swaps the streams for each test
         code = 0
         try:
@@ -48,7 +49,9 @@ def problems(tmp_path: Path) -> Path:
     return tmp_path / "own.jsonl"
 
 
-@pytest.mark.parametrize("command", [(), ("train",), ("eval",), ("info",), ("models",), ("tasks",)])
+@pytest.mark.parametrize(
+    "command", [(), ("train",), ("eval",), ("info",), ("verify",), ("serve-command",), ("models",), ("tasks",)]
+)
 def test_help(run, command):
     code, out, _ = run(*command, "--help")
     assert code == 0
