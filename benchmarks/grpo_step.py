@@ -13,7 +13,6 @@ weights, as they are saved in the model's precision.
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import statistics
 import tempfile
@@ -27,7 +26,7 @@ from arttune import training
 from arttune.canvas import Painting
 from arttune.machine import describe
 from arttune.models import load_model
-from arttune.rollouts.server import with_uri
+from arttune.rollouts.server import data_uri, with_uri
 from arttune.settings import Settings
 
 
@@ -43,7 +42,7 @@ def transfer(url: str, art: Path, times: int) -> float:
         seconds = []
         for shown in (True, False):
             begun = time.perf_counter()
-            uri = "data:image/png;base64," + base64.b64encode(painting.png()).decode()
+            uri = data_uri(painting.png())
             messages = with_uri(asked, uri) if shown else asked
             client.chat.completions.create(model=model, messages=messages, max_tokens=1)
             seconds.append(time.perf_counter() - begun)

@@ -82,7 +82,7 @@ def _from_picture(path: Path, size: tuple[int, int], ground: str) -> torch.Tenso
     height, width = size
     if composed.size != (width, height):
         composed = ImageOps.fit(composed, (width, height), Image.Resampling.LANCZOS)
-    return _pixels(composed)
+    return pixels_of(composed)
 
 
 def _open(path: Path) -> Image.Image:
@@ -99,7 +99,8 @@ def _open(path: Path) -> Image.Image:
     return picture
 
 
-def _pixels(picture: Image.Image) -> torch.Tensor:
+def pixels_of(picture: Image.Image) -> torch.Tensor:
+    """The uint8 `(3, H, W)` pixels of a picture, as RGB."""
     return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()
 
 
@@ -140,6 +141,11 @@ class Painting:
         """(height, width) in pixels."""
         return self.pixels.shape[1], self.pixels.shape[2]
 
+    @property
+    def picture(self) -> Image.Image:
+        """The pixels as Pillow has them."""
+        return Image.fromarray(self.pixels.permute(1, 2, 0).contiguous().numpy(), "RGB")
+
     def intact(self) -> bool:
         """Whether the pixels are the ones the provenance speaks of."""
         return self.provenance is not None and self.provenance.sha256 == sha256(self.pixels)
@@ -166,8 +172,7 @@ class Painting:
                     chunks.add_itxt(CHUNK + name, json.dumps(value))
             chunks.add_text("Software", f"arttune {__version__}")
         data = io.BytesIO()
-        picture = Image.fromarray(self.pixels.permute(1, 2, 0).contiguous().numpy(), "RGB")
-        picture.save(data, format="PNG", pnginfo=chunks, optimize=True)
+        self.picture.save(data, format="PNG", pnginfo=chunks, optimize=True)
         return data.getvalue()
 
     @classmethod
@@ -187,7 +192,7 @@ class Painting:
                 f"{path}: its provenance is not JSON ({error}); strip the text chunks or fetch it again"
             ) from None
         if not values:
-            return cls(_pixels(picture))
+            return cls(pixels_of(picture))
         provenance = Provenance(**{k: v for k, v in values.items() if k in known})
         try:
             if provenance.size is not None:
@@ -196,4 +201,4 @@ class Painting:
                 float(score["accuracy"]) + float(score["ci95"][0]) + float(score["ci95"][1]) + int(score["n"])
         except (TypeError, ValueError, KeyError, IndexError):
             raise BadInput(f"{path}: its provenance is not as arttune writes it; strip its text chunks") from None
-        return cls(_pixels(picture), provenance)
+        return cls(pixels_of(picture), provenance)

@@ -106,7 +106,7 @@ def _shared_forward(
     )
 
     head, cache = run_prefix(
-        backbone.config, plain, input_ids[:1, :shared], positions[:, :1, :shared], features, batch, kwargs
+        plain, backbone.config, input_ids, positions, shared, mm_encoder_outputs=features, **kwargs
     )
     tail = plain(
         input_ids=input_ids[:, shared:],
@@ -125,27 +125,23 @@ def _shared_forward(
 
 
 def run_prefix(
-    config: Any,
-    plain: Any,
-    input_ids: torch.Tensor,
-    positions: torch.Tensor,
-    features: Any,
-    rows: int,
-    kwargs: dict[str, Any],
+    forward: Any, config: Any, input_ids: torch.Tensor, positions: torch.Tensor, shared: int, **kwargs: Any
 ) -> tuple[torch.Tensor, DynamicCache]:
-    """Run the prefix `(1, length)` once: its hidden states, and its keys and values expanded over `rows` rows."""
+    """Run the first `shared` tokens of `input_ids` `(batch, length)` once, through a backbone's `forward`.
+
+    Returns their hidden states `(1, shared, hidden)` and a cache with their keys and values in every row.
+    """
     cache = DynamicCache(config=config.get_text_config())
-    head = plain(
-        input_ids=input_ids,
-        position_ids=positions,
-        mm_encoder_outputs=features,
+    head = forward(
+        input_ids=input_ids[:1, :shared],
+        position_ids=positions[:, :1, :shared],
         past_key_values=cache,
         use_cache=True,
         **kwargs,
     ).last_hidden_state
     for layer in cache.layers:
-        layer.keys = layer.keys.expand(rows, -1, -1, -1)
-        layer.values = layer.values.expand(rows, -1, -1, -1)
+        layer.keys = layer.keys.expand(len(input_ids), -1, -1, -1)
+        layer.values = layer.values.expand(len(input_ids), -1, -1, -1)
     return head, cache
 
 

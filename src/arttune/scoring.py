@@ -40,14 +40,15 @@ class Request:
 
 @dataclass
 class Ready:
-    """A request whose every name was found; `warnings` are for the user to read."""
+    """A request whose every name was found; `art` is the painting's file, `warnings` are for the user to read."""
 
     request: Request
     task: Task
     problems: list[Problem]
     loaded: Loaded
     model: Any
-    picture_tokens: int
+    picture_tokens: int = 0
+    art: Path | None = None
     warnings: list[str] = field(default_factory=list)
 
     def run(self) -> tuple[Score, list[Sample]]:
@@ -84,12 +85,13 @@ def open_request(request: Request) -> Ready:
     made = None if art is None else Painting.load(art).provenance
     loaded = load_model(request.model, request.dtype)
     if art is None:
-        return Ready(request, task, problems, loaded, loaded.model, 0)
+        return Ready(request, task, problems, loaded, loaded.model)
     model = load(loaded.model, art)
     warnings = []
     if made is not None and made.model not in (None, request.model, loaded.model.name_or_path):
         warnings.append(f"{art} was painted for {made.model}, not for {request.model}; it may do nothing here")
-    return Ready(request, task, problems, loaded, model, art_layer(model).configs["default"].tokens, warnings)
+    tokens = art_layer(model).configs["default"].tokens
+    return Ready(request, task, problems, loaded, model, tokens, art, warnings)
 
 
 def _painting_file(adapter: str) -> Path:

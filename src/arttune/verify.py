@@ -7,26 +7,24 @@ it: where such a copy explains the server better than the painting does, the pic
 
 from __future__ import annotations
 
-import base64
 import io
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
 from PIL import Image
+from tqdm.auto import tqdm
 
-from arttune.canvas import Painting
-from arttune.evaluate import Score, evaluate, graded, scored
-from arttune.loading import load
-from arttune.models import Loaded
+from arttune.canvas import Painting, pixels_of
+from arttune.errors import BadInput
+from arttune.evaluate import Score, graded, scored
 from arttune.prompts import with_picture
-from arttune.rollouts.server import Asked, Reply, Sampling, Server
-from arttune.tasks import Problem, Task
+from arttune.rollouts.server import Asked, Reply, Sampling, Server, data_uri
+from arttune.scoring import Ready
 from arttune.tuner import art_layer, vision_tokens
 
 COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
@@ -64,71 +62,50 @@ class Verdict:
         }
 
 
-def verify(
-    art: Path,
-    url: str,
-    loaded: Loaded,
-    task: Task,
-    problems: list[Problem],
-    *,
-    model_name: str,
-    concurrency: int = 8,
-    progress: Callable[[int], None] = lambda done: None,
-) -> Verdict:
-    """Answer `problems` through the server at `url` and here. Raises `BadInput` for a server that cannot be used."""
-    server = Server(url)
-    model = load(loaded.model, art)
-    layer, tokenizer = art_layer(model), loaded.tokenizer
-    tokens = layer.configs["default"].tokens
-    uri = "data:image/png;base64," + base64.b64encode(art.read_bytes()).decode()
+def verify(ready: Ready, url: str, concurrency: int = 8) -> Verdict:
+    """Answer the problems of `ready`, a request with a painting, through the server at `url` and here.
+
+    Raises `BadInput` for a server that cannot be used.
+    """
+    if ready.art is None:
+        raise BadInput("there is no painting to verify; give a PNG")
+    server, request, task, problems = Server(url), ready.request, ready.task, ready.problems
+    model, tokenizer = ready.model, ready.loaded.tokenizer
+    uri = data_uri(ready.art.read_bytes())
     sampling = Sampling(task.max_new_tokens, 0.0, forbidden=tuple(vision_tokens(model.config)))
-    shown = [with_picture(p.prompt, tokens) for p in problems]
+    shown = [with_picture(p.prompt, ready.picture_tokens) for p in problems]
     ids = tokenizer.apply_chat_template(shown, add_generation_prompt=True, tokenize=True, return_dict=True)["input_ids"]
     pad = model.config.image_token_id
     asked = [Asked(p.prompt, uri, list(i), pad, 1, seed=0) for p, i in zip(problems, ids, strict=True)]
     begun = time.perf_counter()
-    server.check(asked[0], sampling)
     with ThreadPoolExecutor(concurrency) as threads:
-        replies = [found[0] for found in threads.map(lambda one: server.check(one, sampling), asked)]
+        answers = threads.map(lambda one: server.check(one, sampling)[0], asked)
+        replies = list(tqdm(answers, total=len(asked), unit="answer", desc="server", leave=False))
     seconds = time.perf_counter() - begun
-    progress(len(problems))
-    local, here = evaluate(
-        model,
-        tokenizer,
-        task,
-        problems,
-        split="test",
-        model_name=model_name,
-        adapter="art",
-        seed=0,
-        picture_tokens=tokens,
-        progress=lambda done: progress(len(problems) + done),
-    )
+    local, here = ready.run()
     there = [graded(task, p, reply.text.strip()) for p, reply in zip(problems, replies, strict=True)]
     read = sum(len(one.prompt_ids) for one in asked) + sum(len(reply.ids) for reply in replies)
     remote = scored(
         task,
         there,
-        split="test",
-        model_name=f"{model_name} at {server.url}",
+        split=request.split,
+        model_name=f"{request.model} at {server.url}",
         adapter="art",
-        seed=0,
+        seed=request.seed,
         seconds=seconds,
         tokens=read,
     )
     same = sum(a.completion == b.completion for a, b in zip(here, there, strict=True))
-    return Verdict(local, remote, same / len(problems), _gaps(model, art, asked[:PROBED], replies[:PROBED]))
+    return Verdict(
+        local, remote, same / len(problems), _gaps(model, Painting.load(ready.art), asked[:PROBED], replies[:PROBED])
+    )
 
 
-def _gaps(model: PeftModel, art: Path, asked: list[Asked], replies: list[Reply]) -> dict[str, float]:
+def _gaps(model: PeftModel, painting: Painting, asked: list[Asked], replies: list[Reply]) -> dict[str, float]:
     """Mean distance of the server's log-probabilities from those here, by what the model here is shown."""
-    painting = Painting.load(art)
-    picture = Image.fromarray(painting.pixels.permute(1, 2, 0).numpy())
     found = {"the painting": _gap(model, asked, replies)}
     for name, change in COPIES.items():
-        copied = torch.tensor(list(change(picture).convert("RGB").tobytes()), dtype=torch.uint8)
-        copied = copied.view(picture.height, picture.width, 3).permute(2, 0, 1)
-        art_layer(model).show("default", Painting(copied))
+        art_layer(model).show("default", Painting(pixels_of(change(painting.picture))))
         found[name] = _gap(model, asked, replies)
     art_layer(model).show("default", painting)
     return found

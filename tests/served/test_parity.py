@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import random
 
@@ -11,6 +10,7 @@ import torch
 
 from arttune.models import load_model
 from arttune.rollouts import Asked, Sampling, Server
+from arttune.rollouts.server import data_uri
 from arttune.tuner import vision_tokens
 from reading import ASKED
 from scenes import scene
@@ -48,7 +48,7 @@ def test_fifty_pictures_get_the_same_greedy_tokens(exact):
             do_sample=False,
             suppress_tokens=banned,
         )[0, ids.shape[1] :].tolist()
-        uri = "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+        uri = data_uri(data.getvalue())
         asked = Asked([{"role": "user", "content": question}], uri, ids[0].tolist(), pad, 1, seed=0)
         (reply,) = server.check(asked, sampling)
         assert reply.ids == ours, (i, side, question, reply.text)

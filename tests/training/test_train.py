@@ -81,6 +81,15 @@ def test_a_finished_tower_is_read_with_further_and_nothing_else_is_done(start, t
     assert any(not torch.equal(first[name], more[name]) for name in first)
 
 
+def test_with_a_finished_trunk_only_the_merger_is_trained(start, tmp_path):
+    start(tmp_path / "first")
+    tower = tmp_path / "first" / "tower.safetensors"
+    start(tmp_path / "second", more=["--trunk", str(tower)])
+    first, second = (read_tower(tmp_path / name / "tower.safetensors")[1] for name in ("first", "second"))
+    changed = {name for name in first if not torch.equal(first[name], second[name])}
+    assert changed == {name for name in first if name.startswith("merger.")}
+
+
 def test_marks_stand_in_the_order_of_the_towers_patches():
     one = scene(1, 112, {"dense": 1})
     labels = seeing.marks([one])

@@ -14,7 +14,7 @@ read    Next-token loss on questions and answers through the frozen language mod
         problems is distilled from the model without one.
 
 Everything is drawn from the seed and the number of the step. Kill it at any time; the same command goes on from the
-last checkpoint. `log.jsonl` gets a line every few steps. `--trunk RUN` takes the trunk of another bed's finished tower
+last checkpoint. `log.jsonl` gets a line every few steps. `--trunk FILE` takes the trunk of another bed's finished tower
 as it is, and trains the merger alone. `--tower FILE` goes on from a finished tower with more of the last stage.
 """
 
@@ -46,12 +46,12 @@ SHAPE = {
 
 
 def begin(reader: Reader, args: argparse.Namespace) -> None:
-    """Give the reader the tower to begin with: of this seed and untrained, or with the finished trunk of another run.
+    """Give the reader the tower to begin with: of this seed and untrained, or with the trunk of a finished tower.
 
     With `--tower` it has one already.
     """
     if args.trunk is not None:
-        shape, weights = read_tower(args.trunk / "tower.safetensors")
+        shape, weights = read_tower(args.trunk)
         reader.build(shape, args.seed)
         kept = {name: weight for name, weight in weights.items() if not name.startswith("merger.")}
         reader.tower.load_state_dict(kept, strict=False)
@@ -65,7 +65,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smol", help="smol, or a folder that benchmarks/make_qwen.py made")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; goes on from what is in it")
-    parser.add_argument("--trunk", type=Path, help="run whose trunk is taken as it is; only the merger is trained")
+    parser.add_argument(
+        "--trunk",
+        type=Path,
+        help="tower.safetensors of another bed, whose trunk is taken as it is; only the merger is trained",
+    )
     parser.add_argument("--tower", type=Path, help="tower.safetensors to go on from, with the stage read alone")
     parser.add_argument("--spell", type=int, default=3600, help="steps of spell")
     parser.add_argument("--codes", type=int, default=900, help="steps of codes")

@@ -73,7 +73,7 @@ def evaluate(
 
 @app.command()
 def verify(
-    painting: Annotated[Path, typer.Argument(help="The PNG.")],
+    painting: Annotated[Path, typer.Argument(help="The PNG, or a run folder.")],
     *,
     base_url: Annotated[str, typer.Option(help="The server, http://HOST:PORT.")],
     model: Annotated[
@@ -89,27 +89,16 @@ def verify(
 
     Exits with 1 if the picture is changed on its way.
     """
-    from tqdm.auto import tqdm
-
-    from arttune.models import load_model
+    from arttune import scoring
     from arttune.report import score_table
-    from arttune.tasks import get_task
     from arttune.verify import verify
 
-    chosen = get_task(task, data)
-    problems = chosen.load("test")[:limit]
     with err.status("loading"):
-        loaded = load_model(model, dtype)
-    with tqdm(total=2 * len(problems), unit="problem", leave=False) as bar:
-        found = verify(
-            painting,
-            base_url,
-            loaded,
-            chosen,
-            problems,
-            model_name=model,
-            progress=lambda done: bar.update(done - bar.n),
-        )
+        request = scoring.Request(model, task, str(painting), data, limit=limit, dtype=dtype)
+        ready = scoring.open_request(request)
+    for warning in ready.warnings:
+        say(warning)
+    found = verify(ready, base_url)
     if as_json:
         print(json.dumps(found.as_dict()))
     else:

@@ -9,23 +9,15 @@ from datasets import Dataset
 from transformers import Trainer
 from trl import DPOConfig, DPOTrainer
 
-from arttune.objectives.studio import Studio, judged
-from arttune.prompts import prepare
+from arttune.objectives.studio import Studio
 from arttune.tasks import Problem
 
 
 def dpo(studio: Studio) -> Trainer:
     """The trainer of a run on preferences; every training problem has a chosen and a rejected reply."""
-    s = studio.settings
-    beta = {} if s.beta is None else {"beta": s.beta}
-    return judged(DPOTrainer, studio)(
-        model=studio.model,
-        args=studio.configured(DPOConfig, beta | {"max_length": None}),
-        train_dataset=prepare(rows(studio.train), studio.loaded.tokenizer, studio.config),
-        processing_class=studio.loaded.tokenizer,
-        optimizers=(studio.optimizer(), None),
-        callbacks=studio.callbacks,
-    )
+    beta = {} if studio.settings.beta is None else {"beta": studio.settings.beta}
+    args = studio.configured(DPOConfig, beta | {"max_length": None})
+    return studio.trainer(DPOTrainer, args, rows(studio.train))
 
 
 def rows(problems: list[Problem]) -> Dataset:

@@ -16,8 +16,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from arttune.errors import BadInput
 from arttune.objectives.rewards import rewards
-from arttune.objectives.studio import Studio, judged
-from arttune.prompts import prepare
+from arttune.objectives.studio import Studio
 from arttune.rollouts import Pool, Rollouts, Server
 from arttune.rollouts.rollouts import urls
 from arttune.tasks import Problem
@@ -66,16 +65,8 @@ def grpo(studio: Studio) -> Trainer:
     if s.rollouts != MODEL:
         pool = Pool([Server(url) for url in urls(s.rollouts)], patience=s.patience, warn=studio.say)
         kind, rollouts = Served, {"rollout_func": Rollouts(pool, studio.folder, s.seed)}
-    return judged(kind, studio)(
-        model=studio.model,
-        reward_funcs=functions,
-        args=studio.configured(GRPOConfig, arguments),
-        train_dataset=prepare(rows(studio.train), studio.loaded.tokenizer, studio.config),
-        processing_class=studio.loaded.tokenizer,
-        optimizers=(studio.optimizer(), None),
-        callbacks=studio.callbacks,
-        **rollouts,
-    )
+    args = studio.configured(GRPOConfig, arguments)
+    return studio.trainer(kind, args, rows(studio.train), reward_funcs=functions, **rollouts)
 
 
 def rows(problems: list[Problem]) -> Dataset:

@@ -14,7 +14,7 @@ from transformers import Trainer
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
-from arttune.objectives.studio import Studio, judged
+from arttune.objectives.studio import Studio
 from arttune.prompts import prepare
 from arttune.tasks import Problem
 
@@ -57,17 +57,10 @@ class Grouped(SFTTrainer):
 
 def sft(studio: Studio) -> Trainer:
     """The trainer of a supervised run; every training problem has its completion."""
-    dataset = prepare(rows(studio.train), studio.loaded.tokenizer, studio.config)
+    args = studio.configured(SFTConfig, {"completion_only_loss": True, "max_length": None})
     held = rows(studio.validation) if studio.validation else None
-    return judged(Grouped, studio)(
-        model=studio.model,
-        args=studio.configured(SFTConfig, {"completion_only_loss": True, "max_length": None}),
-        train_dataset=dataset,
-        eval_dataset=prepare(held, studio.loaded.tokenizer, studio.config) if held else None,
-        processing_class=studio.loaded.tokenizer,
-        optimizers=(studio.optimizer(), None),
-        callbacks=studio.callbacks,
-    )
+    seen = prepare(held, studio.loaded.tokenizer, studio.config) if held else None
+    return studio.trainer(Grouped, args, rows(studio.train), eval_dataset=seen)
 
 
 def rows(problems: list[Problem]) -> Dataset:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset
 from peft import PeftModel
 from transformers import Trainer, TrainerCallback
 
@@ -14,6 +15,7 @@ from arttune.errors import BadInput
 from arttune.evaluate import Score
 from arttune.models import Loaded
 from arttune.optimizer import CanvasMuon
+from arttune.prompts import prepare
 from arttune.settings import Settings
 from arttune.tasks import Problem, Task
 from arttune.tuner import ArtConfig, art_layer
@@ -53,6 +55,18 @@ class Studio:
             if not further:
                 raise
             raise BadInput(f"trl: {' '.join(str(error).split())}") from error
+
+    def trainer(self, kind: type[Trainer], args: Any, rows: Dataset, **own: Any) -> Trainer:
+        """A trainer of `kind` on `rows` of text: what every objective gives it, and the `own` arguments of one."""
+        return judged(kind, self)(
+            model=self.model,
+            args=args,
+            train_dataset=prepare(rows, self.loaded.tokenizer, self.config),
+            processing_class=self.loaded.tokenizer,
+            optimizers=(self.optimizer(), None),
+            callbacks=self.callbacks,
+            **own,
+        )
 
     def arguments(self) -> dict[str, Any]:
         """The `TrainingArguments` that do not depend on the objective."""

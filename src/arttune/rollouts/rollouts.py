@@ -6,7 +6,6 @@ is logged with the hash of the picture it was sampled with.
 
 from __future__ import annotations
 
-import base64
 import time
 from itertools import groupby
 from pathlib import Path
@@ -17,7 +16,7 @@ from arttune.errors import BadInput
 from arttune.prompts import without_picture
 from arttune.records import Metrics
 from arttune.rollouts.pool import Answer, Pool
-from arttune.rollouts.server import Asked, Sampling
+from arttune.rollouts.server import Asked, Sampling, data_uri
 from arttune.tuner import art_layer, vision_tokens
 
 LOG = "rollouts.jsonl"
@@ -32,16 +31,19 @@ class Rollouts:
     def __init__(self, pool: Pool, folder: Path, seed: int) -> None:
         self.pool, self.seed = pool, seed
         self.log = Metrics(folder / LOG)
-        self.painting: str | None = None
 
     def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
         """`prompt_ids`, `completion_ids` and `logprobs` of each of `prompts`, whose repeats stand side by side."""
         begun, step = time.perf_counter(), trainer.state.global_step
-        sampling, uri = self._sampling(trainer), self._show(trainer)
+        sampling, (uri, painting) = self._sampling(trainer), self._show(trainer)
         asked = self._asked(prompts, trainer, uri, step)
         answers = self.pool.sample(asked, sampling)
         seconds = time.perf_counter() - begun
-        self._record(step, asked, answers, seconds, len(uri), trainer)
+        self.log.add(step, {"painting": painting, "seconds": round(seconds, 3), "groups": _groups(asked, answers)})
+        logged = trainer._metrics["train"]
+        logged["rollout/seconds"].append(seconds)
+        logged["rollout/picture_bytes"].append(float(len(uri)))
+        logged["rollout/failures"].append(float(sum(answer.failures for answer in answers)))
         replies = [reply for answer in answers for reply in answer.replies]
         return {
             "prompt_ids": [one.prompt_ids for one in asked for _ in range(one.n)],
@@ -52,16 +54,16 @@ class Rollouts:
     def check(self, trainer: Any) -> None:
         """Try every server with the first problem. Raises `BadInput` for one that cannot be used."""
         prompt = trainer.train_dataset[0]["prompt"]
-        (asked,) = self._asked([prompt, prompt], trainer, self._show(trainer), 0)
+        uri, _ = self._show(trainer)
+        (asked,) = self._asked([prompt, prompt], trainer, uri, 0)
         few = self._sampling(trainer, max_tokens=4)
         for seat in self.pool.seats:
             seat.server.check(asked, few)
 
-    def _show(self, trainer: Any) -> str:
-        """The current painting as a `data:` URI; its hash is kept."""
+    def _show(self, trainer: Any) -> tuple[str, str]:
+        """The current painting as a `data:` URI, and its hash."""
         painting = art_layer(trainer.model).painting("default")
-        self.painting = sha256(painting.pixels)
-        return "data:image/png;base64," + base64.b64encode(painting.png()).decode()
+        return data_uri(painting.png()), sha256(painting.pixels)
 
     def _sampling(self, trainer: Any, max_tokens: int | None = None) -> Sampling:
         return Sampling(
@@ -91,24 +93,19 @@ class Rollouts:
             for i, (group, read) in enumerate(zip(groups, ids, strict=True))
         ]
 
-    def _record(
-        self, step: int, asked: list[Asked], answers: list[Answer], seconds: float, size: int, trainer: Any
-    ) -> None:
-        groups = [
-            {
-                "question": one.messages[-1]["content"],
-                "server": answer.url,
-                "seed": one.seed,
-                "lengths": [len(reply.ids) for reply in answer.replies],
-                "failures": answer.failures,
-            }
-            for one, answer in zip(asked, answers, strict=True)
-        ]
-        self.log.add(step, {"painting": self.painting, "seconds": round(seconds, 3), "groups": groups})
-        logged = trainer._metrics["train"]
-        logged["rollout/seconds"].append(seconds)
-        logged["rollout/picture_bytes"].append(float(size))
-        logged["rollout/failures"].append(float(sum(answer.failures for answer in answers)))
+
+def _groups(asked: list[Asked], answers: list[Answer]) -> list[dict[str, Any]]:
+    """What the log keeps of each group of completions."""
+    return [
+        {
+            "question": one.messages[-1]["content"],
+            "server": answer.url,
+            "seed": one.seed,
+            "lengths": [len(reply.ids) for reply in answer.replies],
+            "failures": answer.failures,
+        }
+        for one, answer in zip(asked, answers, strict=True)
+    ]
 
 
 def urls(spec: str) -> list[str]:

@@ -6,6 +6,7 @@ sampled with. vLLM gives them (`return_token_ids`, `logprobs`); a server that do
 
 from __future__ import annotations
 
+import base64
 import math
 import os
 from dataclasses import dataclass, field
@@ -86,6 +87,7 @@ class Server:
             self.model = self.client.models.list().data[0].id
         found = self.client.chat.completions.create(
             model=self.model,
+            # Plain dicts where openai wants its own typed ones.
             messages=with_uri(asked.messages, asked.uri),  # type: ignore[arg-type]
             n=asked.n,
             seed=asked.seed,
@@ -110,6 +112,11 @@ class Server:
             return self.sample(asked, sampling)
         except Unusable as error:
             raise BadInput(f"cannot take rollouts from {error}") from error
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as the URI it travels as."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def with_uri(messages: list[Message], uri: str) -> list[dict[str, Any]]:

@@ -146,16 +146,17 @@ class ArtModel(BaseTuner):
         kwargs["mm_token_type_ids"] = types
         labels = kwargs.get("labels")
         mask = None if labels is None else labels[:, 1:] != -100
+        may_share = self._may_share(kwargs)
         fused = bool(kwargs.get("fused_lm_head")) and mask is not None and bool(mask.any())
         wanted: Positions | None = None
         if fused and mask is not None:
             rows, columns = mask.nonzero(as_tuple=True)
-            if attention_mask is not None and self._may_share(kwargs):  # trainers that generate pad on the left
+            if attention_mask is not None and may_share:  # trainers that generate pad on the left
                 input_ids, attention_mask, lead = left_aligned(input_ids, attention_mask)
                 columns = columns - lead[rows]
                 types = kwargs["mm_token_type_ids"] = (input_ids == self.model.config.image_token_id).long()
             wanted = (rows, columns)
-        shared = shared_length(input_ids, attention_mask, wanted) if self._may_share(kwargs) else 0
+        shared = shared_length(input_ids, attention_mask, wanted) if may_share else 0
         if bool(types[0, shared:].any()):
             shared = 0  # the common prefix ends before the picture does: nothing worth sharing
         kwargs |= self.features(len(input_ids), 1 if shared else len(input_ids))
@@ -184,25 +185,22 @@ class ArtModel(BaseTuner):
         """The model's own `generate`, with the picture in place and no vision token ever sampled."""
         input_ids = kwargs.pop("input_ids", None) if inputs is None else inputs
         types = self._placeholders(input_ids, kwargs)
-        shown, given = input_ids, input_ids
-        if types is not None and input_ids is not None:
-            filled = self._filled_cache(input_ids, kwargs)
-            if filled:
-                shown = filled.pop("input_ids")
-                kwargs |= filled
-            else:
-                kwargs |= {"mm_token_type_ids": types} | self.features(len(input_ids), len(input_ids))
         kwargs["suppress_tokens"] = sorted({*(kwargs.get("suppress_tokens") or []), *vision_tokens(self.model.config)})
-        output = self.model.generate(input_ids=shown, **kwargs)
-        if shown is given or given is None:
-            return output
+        if types is None or input_ids is None:
+            return self.model.generate(input_ids=input_ids, **kwargs)
+        filled = self._filled_cache(input_ids, kwargs)
+        if not filled:
+            seen = self.features(len(input_ids), len(input_ids))
+            return self.model.generate(input_ids=input_ids, mm_token_type_ids=types, **kwargs, **seen)
+        output = self.model.generate(**(kwargs | filled))
         sequences = output if isinstance(output, torch.Tensor) else output.sequences
-        sequences[:, : given.shape[1]] = given.repeat_interleave(len(sequences) // len(given), dim=0)
+        sequences[:, : input_ids.shape[1]] = input_ids  # padded as it came
         return output
 
+    @torch.no_grad()
     def _filled_cache(self, input_ids: torch.Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
         """What `generate` takes to go on from the prefix of all rows, run once; empty where nothing can be shared."""
-        asked = kwargs.get("generation_config")
+        asked = kwargs.get("generation_config") or self.model.generation_config
         wants = [kwargs.get(name, getattr(asked, name, None)) for name in OWN_CACHE]
         if not self.layer.family.shares_prefix or any(value not in (None, 1) for value in wants):
             return {}
@@ -217,16 +215,8 @@ class ArtModel(BaseTuner):
         positions, _ = self.backbone.get_rope_index(
             ids, mm_token_type_ids=types, image_grid_thw=grid, attention_mask=mask
         )
-        with torch.no_grad():
-            _, cache = run_prefix(
-                self.backbone.config,
-                self.backbone,
-                ids[:1, :shared],
-                positions[:, :1, :shared],
-                seen["mm_encoder_outputs"],
-                len(ids),
-                {},
-            )
+        features = seen["mm_encoder_outputs"]
+        _, cache = run_prefix(self.backbone, self.backbone.config, ids, positions, shared, mm_encoder_outputs=features)
         self.backbone.rope_deltas = None  # of an earlier call: a filled cache would make `generate` trust them
         return {
             "input_ids": ids,
