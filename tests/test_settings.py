@@ -50,6 +50,8 @@ def test_what_is_written_reads_back_the_same(tmp_path):
         ("steps: true", "steps is True"),
         ("learning_rate: -1", "above 0"),
         ("learning_rate: fast", "must be a number"),
+        ("temperature: 0", "temperature is 0.0; it must be above 0"),
+        ("generations: 1", "compares at least 2"),
         ("warmup: -1", "cannot be negative"),
         ("dtype: float16", "auto, bfloat16, float32"),
         ("schedule: wobbly", "use linear, cosine"),

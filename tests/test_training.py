@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import yaml
 
 from arttune import Painting, cli, training
 from arttune.errors import BadInput
+from arttune.objectives import studio
 from arttune.records import read_metrics
 from arttune.settings import Settings
 
@@ -89,15 +91,15 @@ def test_the_same_settings_paint_the_same_picture(tiny_folder, problems, tmp_pat
 def test_the_best_validated_checkpoint_is_kept(tiny_folder, problems, tmp_path, monkeypatch):
     """With a judge that likes the second checkpoint best, that one becomes the painting."""
     shares = iter([0.1, 0.9, 0.2])
-    real = training.evaluate
+    real = studio.evaluate
 
-    def judge(model, **kwargs):
-        score, samples = real(model, **kwargs)
+    def judge(model, *rest, **kwargs):
+        score, samples = real(model, *rest, **kwargs)
         if kwargs["split"] == "validation":
             score.accuracy = next(shares)
         return score, samples
 
-    monkeypatch.setattr(training, "evaluate", judge)
+    monkeypatch.setattr(studio, "evaluate", judge)
     out = tmp_path / "run"
     training.train(settings(tiny_folder, problems), out)
     best = Painting.load(out / "checkpoints" / "checkpoint-8" / "art.png").pixels
@@ -150,15 +152,45 @@ def test_a_run_killed_while_it_scored_takes_no_further_step(tiny_folder, problem
     assert [line["step"] for line in read_metrics(out / "metrics.jsonl")] == list(range(1, 13))
 
 
-def test_of_equally_good_checkpoints_the_later_is_kept(tiny_folder, problems, tmp_path, monkeypatch):
-    real = training.evaluate
+@pytest.mark.parametrize("objective", ["grpo", "dpo"])
+def test_with_a_reference_beside_it_a_painting_is_resumed_too(objective, tiny_folder, tmp_path):
+    """Validation on, and a second adapter in each checkpoint, the starting canvas: resuming must not load that one."""
+    path = tmp_path / "own.jsonl"
+    pairs = [{"chosen": f"Answer: {w}", "rejected": "no"} for w in WORDS * 5]
+    rows = [
+        {"prompt": f"{i}: say one", "answer": "aa"} | (pair if objective == "dpo" else {})
+        for i, pair in enumerate(pairs)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "vowels.py").write_text(
+        "def share(completions, **_): return [c[0]['content'].count('a') for c in completions]"
+    )
+    sys.path.insert(0, str(tmp_path))
+    more = {"objective": objective, "batch_size": 8, "generations": 4, "beta": 0.1, "rewards": "vowels:share"}
+    chosen = settings(tiny_folder, path, steps=10, schedule="constant", **more)
+    unbroken, out = tmp_path / "unbroken", tmp_path / "run"
+    training.train(chosen, unbroken)
+    training.train(chosen, out)
+    for name in ("results.json", "art.png"):
+        (out / name).unlink()
+    for late in out.glob("checkpoints/checkpoint-10"):  # as if killed after step 8, in the second epoch
+        shutil.rmtree(late)
+    training.resume(out, {})
+    assert not (out / "ref").exists()
+    assert [line["step"] for line in read_metrics(out / "metrics.jsonl")] == list(range(1, 11))
+    last = (Painting.load(f / "checkpoints" / "checkpoint-10" / "art.png").pixels for f in (out, unbroken))
+    assert torch.equal(*last)
 
-    def judge(model, **kwargs):
-        score, samples = real(model, **kwargs)
+
+def test_of_equally_good_checkpoints_the_later_is_kept(tiny_folder, problems, tmp_path, monkeypatch):
+    real = studio.evaluate
+
+    def judge(model, *rest, **kwargs):
+        score, samples = real(model, *rest, **kwargs)
         score.accuracy = 0.0
         return score, samples
 
-    monkeypatch.setattr(training, "evaluate", judge)
+    monkeypatch.setattr(studio, "evaluate", judge)
     out = tmp_path / "run"
     training.train(settings(tiny_folder, problems), out)
     last = Painting.load(out / "checkpoints" / "checkpoint-12" / "art.png").pixels
@@ -181,7 +213,7 @@ def test_the_next_command_scores_the_same_problems(tiny_folder, problems, tmp_pa
 
 
 def test_a_failed_set_up_leaves_nothing_behind(tiny_folder, problems, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "Recorder", lambda metrics: 1 / 0)
+    monkeypatch.setattr(studio, "Recorder", lambda metrics: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         training.train(settings(tiny_folder, problems), tmp_path / "run")
     assert not [p for p in tmp_path.iterdir() if "run" in p.name]

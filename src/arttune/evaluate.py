@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from arttune.prompts import with_picture
 from arttune.tasks.task import Problem, Task
@@ -77,9 +77,21 @@ def _contiguous_head(model: Any) -> Iterator[None]:
 
 
 def greedy(model: Any, prompt: dict[str, Any], max_new_tokens: int, pad_token_id: int | None) -> torch.Tensor:
-    """The likeliest continuations `(rows, new tokens)` of a left-padded `prompt`, as `generate` takes it."""
+    """The likeliest continuations `(rows, new tokens)` of a left-padded `prompt`, as `generate` takes it.
+
+    Of the checkpoint's own generation settings only its end tokens count: some penalise repetition, which is neither
+    what was trained nor what a server is asked for.
+    """
+    own = model.generation_config
+    plain = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        pad_token_id=pad_token_id,
+        bos_token_id=own.bos_token_id,
+        eos_token_id=own.eos_token_id,
+    )
     with _contiguous_head(model):
-        output = model.generate(**prompt, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=pad_token_id)
+        output = model.generate(**prompt, generation_config=plain)
     return output[:, prompt["input_ids"].shape[1] :]
 
 

@@ -80,7 +80,7 @@ def open_request(request: Request) -> Ready:
         torch.set_num_threads(request.threads)
     task = get_task(request.task, request.data, request.grader, request.reward)
     problems = task.load(request.split)[: request.limit]
-    art = None if request.adapter == "none" else _painting_file(request.adapter)
+    art = None if request.adapter == "none" else painting_file(request.adapter)
     # Read before the model is loaded, so that an unreadable picture is found at once.
     made = None if art is None else Painting.load(art).provenance
     loaded = load_model(request.model, request.dtype)
@@ -94,7 +94,17 @@ def open_request(request: Request) -> Ready:
     return Ready(request, task, problems, loaded, model, tokens, art, warnings)
 
 
-def _painting_file(adapter: str) -> Path:
+def painted_for(adapter: Path) -> str:
+    """The model that a painting says it was made for. Raises `BadInput` if it does not say."""
+    path = painting_file(str(adapter))
+    made = Painting.load(path).provenance
+    if made is None or made.model is None:
+        raise BadInput(f"{path} does not say which model it was painted for; name it with --model")
+    return made.model
+
+
+def painting_file(adapter: str) -> Path:
+    """The PNG that `adapter` names: itself, or that of a run folder. Raises `BadInput`."""
     path = Path(adapter)
     if path.is_dir():
         if not (path / "art.png").is_file():

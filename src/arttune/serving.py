@@ -20,26 +20,26 @@ FLAGS = (
 ANY = [{"role": "user", "content": "What is 7 + 5?\n\nEnd your response with: Answer: <number>"}]
 
 
-def serve_command(path: Path, model: str | None, port: int, question: str | None) -> list[str]:
-    """Two shell commands: vLLM's start line for the painting's model, and a request with the picture in place.
+def start_line(model: str, port: int) -> str:
+    """The shell command that starts vLLM with a model, embedded, local or of the hub. Raises `BadInput`."""
+    return shlex.join(["vllm", "serve", source_of(model), "--served-model-name", model, "--port", str(port), *FLAGS])
 
-    `model` and `question` stand in for what the painting's provenance says. Raises `BadInput`.
+
+def request_line(path: Path, model: str, port: int, question: str | None) -> str:
+    """The shell command that asks that server something with the painting `path` in place.
+
+    `question` stands in for the first problem of the painting's task. Raises `BadInput`.
     """
     made = Painting.load(path).provenance
-    name = model or (made.model if made else None)
-    if name is None:
-        raise BadInput(f"{path} does not say which model it was painted for; name it with --model")
-    start = ["vllm", "serve", source_of(name), "--served-model-name", name, "--port", str(port), *FLAGS]
     asked = [{"role": "user", "content": question}] if question else _first_problem(made.task if made else None)
-    mark = "PICTURE"
-    body = json.dumps({"model": name, "messages": with_uri(asked, mark), "temperature": 0, "max_tokens": 256})
+    mark = "data:image/png;base64,"
+    body = json.dumps({"model": model, "messages": with_uri(asked, mark), "temperature": 0, "max_tokens": 256})
     # printf is part of the shell, so the picture may be longer than a command line.
-    text = body.replace("\\", "\\\\").replace("%", "%%").replace(mark, "data:image/png;base64,%s")
-    send = (
+    text = body.replace("\\", "\\\\").replace("%", "%%").replace(f'"{mark}"', f'"{mark}%s"')
+    return (
         f"printf {shlex.quote(text)} \"$(base64 < {shlex.quote(str(path))} | tr -d '\\n')\" |\n"
         f"  curl -s http://127.0.0.1:{port}/v1/chat/completions -H 'Content-Type: application/json' -d @-"
     )
-    return [shlex.join(start), send]
 
 
 def _first_problem(task: str | None) -> list[Message]:

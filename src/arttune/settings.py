@@ -77,7 +77,6 @@ class Settings:
             "steps",
             "batch_size",
             "accumulate",
-            "generations",
             "patience",
             "eval_every",
             "max_new_tokens",
@@ -89,8 +88,11 @@ class Settings:
         for name in ("warmup", "validation", "test_limit"):
             if getattr(self, name) < 0:
                 raise BadInput(f"{name} is {getattr(self, name)}; it cannot be negative")
-        if self.learning_rate <= 0:
-            raise BadInput(f"learning_rate is {self.learning_rate}; it must be above 0")
+        for name in ("learning_rate", "temperature"):
+            if getattr(self, name) <= 0:
+                raise BadInput(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.generations < 2:
+            raise BadInput(f"generations is {self.generations}; grpo compares at least 2 completions of a problem")
         if not 0 <= self.seed < 2**32:
             raise BadInput(f"seed is {self.seed}; it must be between 0 and 4294967295")
         if self.schedule not in SCHEDULES:

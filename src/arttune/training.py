@@ -10,28 +10,28 @@ import json
 import shlex
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model
+from peft import get_peft_model
 from tqdm.auto import tqdm
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerState
+from transformers import Trainer, TrainerState
 
 from arttune.canvas import Painting, Provenance, start_pixels
 from arttune.errors import BadInput
-from arttune.evaluate import Sample, Score, evaluate
+from arttune.evaluate import Sample, Score
 from arttune.loading import load
 from arttune.machine import precision
 from arttune.models import Loaded, load_model
-from arttune.objectives import OBJECTIVES, Studio
-from arttune.records import Bar, Metrics, Recorder, last_checkpoint
+from arttune.objectives import OBJECTIVES, Problems, Studio
+from arttune.records import Metrics, last_checkpoint
 from arttune.report import learning_curve, start_and_end
 from arttune.rollouts import NoServer
 from arttune.settings import Settings
-from arttune.tasks import Problem, Task, get_task, hold_out
+from arttune.tasks import get_task, hold_out
 from arttune.tuner import ArtConfig, art_layer
 
 CONFIG, RESULTS, ART, METRICS, SAMPLES = (
@@ -42,15 +42,7 @@ CONFIG, RESULTS, ART, METRICS, SAMPLES = (
     "samples.jsonl",
 )
 
-
-@dataclass
-class Problems:
-    """The three sets a run works with; the test set is only looked at when the painting is finished."""
-
-    task: Task
-    train: list[Problem]
-    validation: list[Problem]
-    test: list[Problem]
+MOVABLE = ("rollouts", "patience")
 
 
 def train(settings: Settings, out: Path, say: Callable[[str], None] = lambda line: None) -> list[Score]:
@@ -70,32 +62,37 @@ def train(settings: Settings, out: Path, say: Callable[[str], None] = lambda lin
     settings.write(scratch / CONFIG)
     scratch.rename(out)
     try:
-        easel = _set_up(settings, config, out, problems, loaded, say)
+        ready = _set_up(settings, config, out, problems, loaded, say)
     except BaseException:
         shutil.rmtree(out)
         raise
-    return _paint(easel, None, say)
+    return _paint(*ready, None)
 
 
 def resume(out: Path, flags: dict[str, Any], say: Callable[[str], None] = lambda line: None) -> list[Score]:
     """Go on with the run in `out` from its last complete checkpoint, or from its start if it had none.
 
-    `flags` may repeat the run's settings but not change them. Raises `BadInput` otherwise, or if there is no run.
+    `flags` may repeat the run's settings, but change only where completions are sampled (`MOVABLE`). Raises `BadInput`
+    otherwise, or if there is no run.
     """
     if not (out / CONFIG).is_file():
         raise BadInput(f"{out} is no run folder: it has no {CONFIG}. Start one with arttune train --out {out}")
     settings = Settings.read(out / CONFIG, {})
     asked = flags | ({"dtype": precision(flags["dtype"])} if "dtype" in flags else {})
     changed = settings.changed_by(asked)
-    if changed:
+    fixed = [name for name in changed if name not in MOVABLE]
+    if fixed:
         raise BadInput(
-            f"{', '.join(changed)} cannot change when resuming; {out / CONFIG} says what the run was started with"
+            f"{', '.join(fixed)} cannot change when resuming; {out / CONFIG} says what the run was started with"
         )
     if (out / RESULTS).is_file():
         raise BadInput(f"{out} is finished; its scores are in {out / RESULTS}")
+    if changed:
+        settings = replace(settings, **{name: asked[name] for name in changed})
+        settings.write(out / CONFIG)
     problems, loaded = _open(settings)
-    easel = _set_up(settings, _canvas_config(settings, loaded), out, problems, loaded, say)
-    return _paint(easel, last_checkpoint(out), say)
+    ready = _set_up(settings, _canvas_config(settings, loaded), out, problems, loaded, say)
+    return _paint(*ready, last_checkpoint(out))
 
 
 def _open(settings: Settings) -> tuple[Problems, Loaded]:
@@ -144,20 +141,6 @@ def _canvas_config(settings: Settings, loaded: Loaded) -> ArtConfig:
     return config
 
 
-@dataclass
-class Easel:
-    """A run that is ready to paint."""
-
-    settings: Settings
-    out: Path
-    problems: Problems
-    loaded: Loaded
-    model: PeftModel
-    trainer: Trainer
-    metrics: Metrics
-    score: Callable[..., tuple[Score, list[Sample]]]
-
-
 def _set_up(
     settings: Settings,
     config: ArtConfig,
@@ -165,72 +148,43 @@ def _set_up(
     problems: Problems,
     loaded: Loaded,
     say: Callable[[str], None],
-) -> Easel:
+) -> tuple[Studio, Trainer]:
     model = get_peft_model(loaded.model, config)
-    metrics = Metrics(out / METRICS)
-    score = partial(
-        evaluate,
-        tokenizer=loaded.tokenizer,
-        task=problems.task,
-        model_name=settings.model,
-        seed=settings.seed,
-        max_new_tokens=settings.max_new_tokens,
+    studio = Studio(settings, loaded, model, config, problems, Metrics(out / METRICS), out, say)
+    return studio, OBJECTIVES[settings.objective](studio)
+
+
+def _paint(studio: Studio, trainer: Trainer, checkpoint: Path | None) -> list[Score]:
+    settings, out, layer, config = studio.settings, studio.folder, art_layer(studio.model), studio.config
+    height, width = config.canvas_size
+    studio.say(
+        f"painting {height}x{width} pixels ({config.tokens} tokens) for {settings.task}: "
+        f"{len(studio.problems.train)} problems, {settings.steps} steps of "
+        f"{settings.batch_size * settings.accumulate}, {settings.dtype}"
+        + (f", going on from {checkpoint.name}" if checkpoint else "")
     )
-
-    def judge() -> Score:
-        held = problems.validation
-        return score(model, problems=held, split="validation", adapter="art", picture_tokens=config.tokens)[0]
-
-    callbacks = [Recorder(metrics)]
-    studio = Studio(
-        settings,
-        loaded,
-        model,
-        problems.task,
-        problems.train,
-        problems.validation,
-        judge,
-        out,
-        callbacks,
-        say,
-    )
-    trainer = OBJECTIVES[settings.objective](studio)
-    trainer.remove_callback(ProgressCallback)
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Bar())
-    return Easel(settings, out, problems, loaded, model, trainer, metrics, score)
-
-
-def _paint(easel: Easel, checkpoint: Path | None, say: Callable[[str], None]) -> list[Score]:
-    settings, out, layer = easel.settings, easel.out, art_layer(easel.model)
-    height, width = layer.configs["default"].canvas_size
-    say(
-        f"painting {height}x{width} pixels ({layer.configs['default'].tokens} tokens) for {settings.task}: "
-        f"{len(easel.problems.train)} problems, {settings.steps} steps of {settings.batch_size * settings.accumulate}, "
-        f"{settings.dtype}" + (f", going on from {checkpoint.name}" if checkpoint else "")
-    )
-    steps = _run(easel, checkpoint)
+    steps = _run(studio, trainer, checkpoint)
     made = Provenance(
         model=settings.model,
-        revision=easel.loaded.revision,
-        family=easel.loaded.family.name,
+        revision=studio.loaded.revision,
+        family=studio.loaded.family.name,
         start=settings.start,
-        task=easel.problems.task.name,
+        task=studio.problems.task.name,
         objective=settings.objective,
         steps=steps,
         seed=settings.seed,
     )
     start = layer.canvas().start.cpu()
-    easel.model.save_pretrained(str(out))
+    studio.model.save_pretrained(str(out), selected_adapters=["default"])
     (out / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
     painting = Painting(layer.painting().pixels, made)
     painting.save(out / ART)
-    scores, samples = _before_and_after(easel.model.unload(), out / ART, easel.score, easel.problems.test, say)
+    scores, samples = _before_and_after(studio, out / ART)
     painting.provenance = replace(made, scores=[s.as_dict() for s in scores])
     painting.save(out / ART)
     _write_samples(out / SAMPLES, samples)
     title = f"{made.task} · {settings.model} · {settings.objective}"
-    learning_curve(easel.metrics.lines, out / "learning_curve.png", title)
+    learning_curve(studio.metrics.lines, out / "learning_curve.png", title)
     start_and_end(start, painting.pixels, out / "start_and_end.png")
     scratch = out / f".{RESULTS}"
     scratch.write_text(json.dumps({"scores": [s.as_dict() for s in scores]}, indent=2) + "\n")
@@ -238,18 +192,18 @@ def _paint(easel: Easel, checkpoint: Path | None, say: Callable[[str], None]) ->
     return scores
 
 
-def _run(easel: Easel, checkpoint: Path | None) -> int:
+def _run(studio: Studio, trainer: Trainer, checkpoint: Path | None) -> int:
     """Train to the end; the canvas then holds the best validated picture. Returns the step it is from."""
     if checkpoint is None:
-        easel.metrics.clear()
-        state = _train(easel.trainer)
+        studio.metrics.clear()
+        state = _train(trainer)
     else:
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        if state.global_step < easel.settings.steps:
-            state = _train(easel.trainer, resume_from_checkpoint=str(checkpoint))
+        if state.global_step < studio.settings.steps:
+            state = _train(trainer, resume_from_checkpoint=str(checkpoint))
         else:  # stopped between the last step and the scores: one more step would change the picture
             best = checkpoint.parent / Path(state.best_model_checkpoint or checkpoint).name
-            easel.model.load_adapter(str(best), "default", is_trainable=True)
+            studio.model.load_adapter(str(best), "default", is_trainable=True)
     return int(state.best_global_step or state.global_step)
 
 
@@ -264,32 +218,14 @@ def _train(trainer: Trainer, **how: Any) -> TrainerState:
     return trainer.state
 
 
-def _before_and_after(
-    base: Any,
-    art: Path,
-    score: Callable[..., tuple[Score, list[Sample]]],
-    test: list[Problem],
-    say: Callable[[str], None],
-) -> tuple[list[Score], list[list[Sample]]]:
+def _before_and_after(studio: Studio, art: Path) -> tuple[list[Score], list[list[Sample]]]:
     """The text-only model and the model with the reloaded PNG, on the same test problems."""
-    say(f"scoring {len(test)} test problems, text only and with the painting")
-    found = []
+    base, test = studio.model.unload(), studio.problems.test
+    studio.say(f"scoring {len(test)} test problems, text only and with the painting")
     with tqdm(total=2 * len(test), unit="problem", leave=False) as bar:
-        before = score(base, problems=test, split="test", adapter="none", progress=lambda n: _at(bar, n))
-        found.append(before)
-        shown: PeftModel = load(base, art)
-        tokens = art_layer(shown).configs["default"].tokens
-        found.append(
-            score(
-                shown,
-                problems=test,
-                split="test",
-                adapter="art",
-                picture_tokens=tokens,
-                progress=lambda n: _at(bar, len(test) + n),
-            )
-        )
-    return [s for s, _ in found], [samples for _, samples in found]
+        before = studio.score(base, test, "test", lambda n: _at(bar, n))
+        after = studio.score(load(base, art), test, "test", lambda n: _at(bar, len(test) + n))
+    return [before[0], after[0]], [before[1], after[1]]
 
 
 def _at(bar: Any, done: int) -> None:

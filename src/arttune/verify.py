@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from peft import PeftModel
 from PIL import Image
 from tqdm.auto import tqdm
@@ -23,6 +22,7 @@ from arttune.canvas import Painting, pixels_of
 from arttune.errors import BadInput
 from arttune.evaluate import Score, graded, scored
 from arttune.prompts import with_picture
+from arttune.rollouts.gap import FAR, logprob_gap
 from arttune.rollouts.server import Asked, Reply, Sampling, Server, data_uri
 from arttune.scoring import Ready
 from arttune.tuner import art_layer, vision_tokens
@@ -52,6 +52,18 @@ class Verdict:
         best = min(COPIES, key=lambda name: self.gaps[name])
         return best if self.gaps[best] < CLEARLY * self.gaps["the painting"] else None
 
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the server, if anything."""
+        if self.changed:
+            return f"it does not see the painting as it is: its answers fit {self.changed} better"
+        gap = self.gaps["the painting"]
+        if gap > FAR:
+            return (
+                f"its log-probabilities are {gap:.2f} nats a token from those here: another model, or another picture"
+            )
+        return None
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
@@ -59,6 +71,7 @@ class Verdict:
             "agreement": self.agreement,
             "logprob_gap": self.gaps,
             "picture_changed": self.changed,
+            "fault": self.fault,
         }
 
 
@@ -72,7 +85,9 @@ def verify(ready: Ready, url: str, concurrency: int = 8) -> Verdict:
     server, request, task, problems = Server(url), ready.request, ready.task, ready.problems
     model, tokenizer = ready.model, ready.loaded.tokenizer
     uri = data_uri(ready.art.read_bytes())
-    sampling = Sampling(task.max_new_tokens, 0.0, forbidden=tuple(vision_tokens(model.config)))
+    sampling = Sampling(
+        request.max_new_tokens or task.max_new_tokens, 0.0, forbidden=tuple(vision_tokens(model.config))
+    )
     shown = [with_picture(p.prompt, ready.picture_tokens) for p in problems]
     ids = tokenizer.apply_chat_template(shown, add_generation_prompt=True, tokenize=True, return_dict=True)["input_ids"]
     pad = model.config.image_token_id
@@ -96,33 +111,18 @@ def verify(ready: Ready, url: str, concurrency: int = 8) -> Verdict:
         tokens=read,
     )
     same = sum(a.completion == b.completion for a, b in zip(here, there, strict=True))
-    return Verdict(
-        local, remote, same / len(problems), _gaps(model, Painting.load(ready.art), asked[:PROBED], replies[:PROBED])
-    )
+    gaps = _gaps(model, Painting.load(ready.art), asked[:PROBED], replies[:PROBED])
+    return Verdict(local, remote, same / len(problems), gaps)
 
 
 def _gaps(model: PeftModel, painting: Painting, asked: list[Asked], replies: list[Reply]) -> dict[str, float]:
     """Mean distance of the server's log-probabilities from those here, by what the model here is shown."""
-    found = {"the painting": _gap(model, asked, replies)}
+    found = {"the painting": logprob_gap(model, asked, replies)}
     for name, change in COPIES.items():
         art_layer(model).show("default", Painting(pixels_of(change(painting.picture))))
-        found[name] = _gap(model, asked, replies)
+        found[name] = logprob_gap(model, asked, replies)
     art_layer(model).show("default", painting)
     return found
-
-
-@torch.no_grad()
-def _gap(model: PeftModel, asked: list[Asked], replies: list[Reply]) -> float:
-    banned = vision_tokens(model.config)
-    off, count = 0.0, 0
-    for one, reply in zip(asked, replies, strict=True):
-        ids = torch.tensor([one.prompt_ids + reply.ids], device=model.device)
-        logits = model(input_ids=ids, use_cache=False).logits[0, len(one.prompt_ids) - 1 : -1].float()
-        logits[:, banned] = -torch.inf
-        ours = logits.log_softmax(-1).gather(1, ids[0, len(one.prompt_ids) :, None])[:, 0]
-        off += float((ours.cpu() - torch.tensor(reply.logprobs)).abs().sum())
-        count += len(reply.ids)
-    return off / count
 
 
 def _jpeg(picture: Image.Image, quality: int) -> Image.Image:

@@ -10,8 +10,9 @@ import zoo
 from arttune import ArtConfig
 from arttune.families import QWEN2_5_VL
 from arttune.models import Loaded
-from arttune.objectives import Studio
+from arttune.objectives import Problems, Studio
 from arttune.objectives.sft import ByLength, sft
+from arttune.records import Metrics
 from arttune.settings import Settings
 from arttune.tasks import Grade, Problem, Task
 from arttune.tuner import art_layer
@@ -31,8 +32,11 @@ def studio(tmp_path, problems=PROBLEMS, task=TASK, **changes) -> Studio:
     settings = Settings(
         **({"steps": 2, "batch_size": 4, "warmup": 0, "validation": 0, "schedule": "constant"} | changes)
     )
-    model = get_peft_model(base, ArtConfig(start="noise"))
-    return Studio(settings, loaded, model, task, problems, [], lambda: None, tmp_path, [], print)
+    config = ArtConfig(start="noise")
+    model = get_peft_model(base, config)
+    tmp_path.mkdir(exist_ok=True)
+    sets = Problems(task, problems, [], [])
+    return Studio(settings, loaded, model, config, sets, Metrics(tmp_path / "metrics.jsonl"), tmp_path, print)
 
 
 def test_labels_are_the_completion_and_its_end(tmp_path):
@@ -67,7 +71,7 @@ def test_accumulation_is_one_larger_batch(tmp_path):
     pictures = []
     for shape in ({"batch_size": 4}, {"batch_size": 2, "accumulate": 2}):
         made = studio(tmp_path / str(len(pictures)), steps=1, learning_rate=0.3, **shape)
-        made.train = problems
+        made.problems.train = problems
         sft(made).train()
         pictures.append(art_layer(made.model).painting().pixels.int())
     same = (pictures[0] - pictures[1]).abs() <= 1

@@ -7,10 +7,14 @@ The servers here are plain HTTP ones that misbehave on purpose; that a good one 
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +22,10 @@ import pytest
 from arttune.errors import BadInput
 from arttune.rollouts import Asked, NoServer, Pool, Sampling, Server
 
+TESTS = Path(__file__).parent.parent
 PAD = 9
 ASKED = Asked([{"role": "user", "content": "why?"}], "data:image/png;base64,AA==", [1, PAD, PAD, 2], PAD, 2, seed=0)
-SAMPLING = Sampling(8)
+SAMPLING = Sampling(8, forbidden=(PAD,))
 LIST = {"object": "list", "data": [{"id": "m", "object": "model", "created": 0, "owned_by": "me"}]}
 
 
@@ -91,6 +96,9 @@ def test_a_good_answer_is_taken(serve):
         ((200, completion(token_ids=[5])), "3 log-probabilities for a completion of 1 tokens"),
         ((200, completion(logprobs=None)), "no log-probabilities"),
         ((200, completion(whole__choices=[])), "0 completions came back, 2 were asked for"),
+        ((200, completion(finish_reason="abort")), "3 tokens ended with 'abort'"),
+        ((200, completion(token_ids=list(range(10, 19)))), "9 tokens ended with 'stop'; at most 8"),
+        ((200, completion(token_ids=[5, PAD, 7])), "has the vision token 9"),
         (
             (
                 200,
@@ -101,7 +109,7 @@ def test_a_good_answer_is_taken(serve):
     ],
 )
 def test_what_a_server_lacks_is_named(serve, answer, complaint):
-    with pytest.raises(BadInput, match=f"cannot take rollouts from http.*{complaint}"):
+    with pytest.raises(BadInput, match=f"cannot use http.*{complaint}"):
         Server(serve(lambda: answer)).check(ASKED, SAMPLING)
 
 
@@ -135,5 +143,36 @@ def test_one_server_takes_over_for_another_and_gets_its_turn_back(serve):
 
 def test_no_server_left_ends_the_wait(serve):
     pool = Pool([Server("http://127.0.0.1:9"), Server(serve(lambda: (200, {})))], patience=0.5)
-    with pytest.raises(NoServer, match=r"no answer from http://127\.0\.0\.1:9, http"):
+    with pytest.raises(
+        NoServer, match=r"no usable answer for 1 s: http://127\.0\.0\.1:9: no connection.*; http.*prompt_tok"
+    ):
         pool.sample([ASKED] * 3, SAMPLING)
+
+
+def test_what_would_be_refused_again_is_not_asked_again(serve):
+    calls: list[int] = []
+
+    def refuse():
+        calls.append(1)
+        return 400, {"error": {"message": "the prompt is too long"}}
+
+    pool = Pool([Server(serve(refuse))], concurrency=1)
+    with pytest.raises(NoServer, match=r"the prompt is too long.*would fail again"):
+        pool.sample([ASKED], SAMPLING)
+    assert len(calls) == 1
+
+
+def test_a_server_that_hangs_does_not_keep_an_interrupted_run(serve):
+    def hang():
+        time.sleep(20)
+        return 200, completion()
+
+    ask = (
+        "import sys; from arttune.rollouts import *; from rollouts.test_server import ASKED, SAMPLING; "
+        "print('asking', flush=True); Pool([Server(sys.argv[1])]).sample([ASKED] * 3, SAMPLING)"
+    )
+    run = subprocess.Popen([sys.executable, "-c", ask, serve(hang)], stdout=subprocess.PIPE, cwd=TESTS, text=True)
+    assert run.stdout.readline() == "asking\n"
+    time.sleep(0.5)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(5) != 0

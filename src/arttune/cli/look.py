@@ -51,7 +51,7 @@ def info(
 
 @app.command("serve-command")
 def serve_command(
-    painting: Annotated[Path, typer.Argument(help="The PNG.")],
+    painting: Annotated[Path | None, typer.Argument(help="The PNG, or a run folder; none for the start alone.")] = None,
     model: Annotated[str | None, typer.Option(help="Default: the model the painting was made for.")] = None,
     port: Annotated[int, typer.Option(help="Port of the server.")] = 8000,
     question: Annotated[
@@ -59,10 +59,17 @@ def serve_command(
     ] = None,
 ) -> None:
     """Print how to start vLLM for a painting's model, and a ready curl with the picture in place."""
-    from arttune.serving import serve_command
+    from arttune.scoring import painted_for, painting_file
+    from arttune.serving import request_line, start_line
 
-    for line in serve_command(painting, model, port, question):
-        print(line)
+    if painting is None:
+        if model is None:
+            raise BadInput("name a painting, or with --model the model to serve")
+        print(start_line(model, port))
+        return
+    name = model or painted_for(painting)
+    print(start_line(name, port))
+    print(request_line(painting_file(str(painting)), name, port, question))
 
 
 @app.command()

@@ -41,19 +41,19 @@ def evaluate(
 
     with err.status("loading"):
         request = scoring.Request(
-            model,
-            task,
-            adapter,
-            data,
-            split,
-            limit,
-            batch_size,
-            max_new_tokens,
-            grader,
-            reward,
-            dtype,
-            threads,
-            seed,
+            model=model,
+            task=task,
+            adapter=adapter,
+            data=data,
+            split=split,
+            limit=limit,
+            batch_size=batch_size,
+            max_new_tokens=max_new_tokens,
+            grader=grader,
+            reward=reward,
+            dtype=dtype,
+            threads=threads,
+            seed=seed,
         )
         ready = scoring.open_request(request)
     for warning in ready.warnings:
@@ -77,25 +77,39 @@ def verify(
     *,
     base_url: Annotated[str, typer.Option(help="The server, http://HOST:PORT.")],
     model: Annotated[
-        str, typer.Option(help="Embedded model, local folder or hub id: what the server serves.")
-    ] = "smol",
+        str | None, typer.Option(help="What the server serves. Default: the model the painting was made for.")
+    ] = None,
     task: Annotated[str, typer.Option(help="svamp, gsm8k, reasoning_gym:<name> or your own FILE.jsonl.")] = "svamp",
     data: Annotated[Path | None, typer.Option(help="Test file that stands in for the task's own.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Ask only the first so many problems.")] = 50,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer. Default: the task's own.")] = None,
+    grader: Annotated[str | None, typer.Option(help="Grade of your own task: number, exact or math.")] = None,
+    reward: Annotated[str | None, typer.Option(help="Python grade of your own task, module:function.")] = None,
     dtype: Annotated[str, typer.Option(help="Precision here: bfloat16, float32, or auto: the faster.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Score a painting through a server and here, side by side, and check that the server sees it as it is.
 
-    Exits with 1 if the picture is changed on its way.
+    Exits with 1 if the picture is changed on its way, or the server has another model.
     """
     from arttune import scoring
     from arttune.report import score_table
     from arttune.verify import verify
 
     with err.status("loading"):
-        request = scoring.Request(model, task, str(painting), data, limit=limit, dtype=dtype)
-        ready = scoring.open_request(request)
+        ready = scoring.open_request(
+            scoring.Request(
+                model=model or scoring.painted_for(painting),
+                task=task,
+                adapter=str(painting),
+                data=data,
+                limit=limit,
+                max_new_tokens=max_new_tokens,
+                grader=grader,
+                reward=reward,
+                dtype=dtype,
+            )
+        )
     for warning in ready.warnings:
         say(warning)
     found = verify(ready, base_url)
@@ -107,6 +121,6 @@ def verify(
         out.print(f"the same answer, letter for letter: {found.agreement:.0%}")
         gaps = ", ".join(f"{gap:.4f} {name}" for name, gap in found.gaps.items())
         out.print(f"distance of the server's log-probabilities from those here, shown: {gaps}", soft_wrap=True)
-    if found.changed:
-        say(f"the server does not see the painting as it is: its answers fit {found.changed} better")
+    if found.fault:
+        say(f"{base_url}: {found.fault}")
         raise typer.Exit(1)

@@ -38,7 +38,7 @@ def train(
         else:
             scores = training.train(Settings.read(config, flags), out_folder, say)
     except NoServer as error:
-        say(f"{error}; start one, and go on with: {program()} train --resume --out {out_folder}")
+        say(f"{error}. Once a server is well, go on with: {program()} train --resume --out {out_folder}")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         if (out_folder / training.CONFIG).is_file():

@@ -17,7 +17,7 @@ def dpo(studio: Studio) -> Trainer:
     """The trainer of a run on preferences; every training problem has a chosen and a rejected reply."""
     beta = {} if studio.settings.beta is None else {"beta": studio.settings.beta}
     args = studio.configured(DPOConfig, beta | {"max_length": None})
-    return studio.trainer(DPOTrainer, args, rows(studio.train))
+    return studio.trainer(DPOTrainer, args, rows)
 
 
 def rows(problems: list[Problem]) -> Dataset:

@@ -11,8 +11,10 @@ import os
 from typing import Any
 
 from datasets import Dataset
+from torch.utils.data import Sampler
 from transformers import Trainer
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import RepeatSampler
 
 from arttune.errors import BadInput
 from arttune.objectives.rewards import rewards
@@ -31,8 +33,34 @@ class _Unchanged:
         pass
 
 
-class Served(GRPOTrainer):
-    """A GRPOTrainer whose rollouts come from servers; the importance correction of TRL's vLLM mode is on."""
+class ByEpoch(RepeatSampler):
+    """TRL's sampler, whose order is known from seed and epoch alone.
+
+    TRL's own goes on from one epoch to the next, so that a run resumed in its second would see the first one's order.
+    """
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer at the start of each epoch, counted from 0."""
+        if self.shuffle:
+            self.generator.manual_seed(self.seed + epoch)
+
+
+class Grouped(GRPOTrainer):
+    """A GRPOTrainer that can be resumed in any epoch."""
+
+    def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
+        return ByEpoch(
+            self.train_dataset if dataset is None else dataset,
+            mini_repeat_count=self.num_generations,
+            batch_size=self.args.generation_batch_size // self.num_generations,
+            repeat_count=self.num_iterations * self.args.steps_per_generation,
+            shuffle=self.shuffle_dataset,
+            seed=self.args.seed,
+        )
+
+
+class Served(Grouped):
+    """A trainer whose rollouts come from servers; the importance correction of TRL's vLLM mode is on."""
 
     def __init__(self, *args: Any, rollout_func: Rollouts, **kwargs: Any) -> None:
         super().__init__(*args, rollout_func=rollout_func, **kwargs)
@@ -50,23 +78,31 @@ def grpo(studio: Studio) -> Trainer:
             f"batch_size times accumulate is {s.batch_size * s.accumulate}, which is no multiple of generations, "
             f"{s.generations}: all completions of a problem belong to one step"
         )
-    functions, weights = rewards(s.rewards, studio.task, studio.train)
+    groups = s.batch_size * s.accumulate // s.generations
+    if len(studio.problems.train) < groups:
+        raise BadInput(
+            f"a step takes {groups} problems (batch_size times accumulate over generations), but there are only "
+            f"{len(studio.problems.train)} to train on; use a smaller batch_size"
+        )
+    functions, weights = rewards(s.rewards, studio.problems.task, studio.problems.train)
     arguments: dict[str, Any] = {
         "num_generations": s.generations,
         "per_device_eval_batch_size": s.generations,
-        "max_completion_length": s.max_new_tokens or studio.task.max_new_tokens,
+        "max_completion_length": s.max_new_tokens or studio.problems.task.max_new_tokens,
         "temperature": s.temperature,
         "beta": s.beta or 0.0,
         "reward_weights": weights,
     }
     os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"  # a warning of TRL's that rollout_func may change
-    kind: type[Trainer] = GRPOTrainer
+    kind: type[Trainer] = Grouped
     rollouts: dict[str, Any] = {}
     if s.rollouts != MODEL:
-        pool = Pool([Server(url) for url in urls(s.rollouts)], patience=s.patience, warn=studio.say)
+        # A server that does not answer is given up in time for a second try.
+        servers = [Server(url, timeout=s.patience / 2) for url in urls(s.rollouts)]
+        pool = Pool(servers, patience=s.patience, warn=studio.say)
         kind, rollouts = Served, {"rollout_func": Rollouts(pool, studio.folder, s.seed)}
     args = studio.configured(GRPOConfig, arguments)
-    return studio.trainer(kind, args, rows(studio.train), reward_funcs=functions, **rollouts)
+    return studio.trainer(kind, args, rows, reward_funcs=functions, **rollouts)
 
 
 def rows(problems: list[Problem]) -> Dataset:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections.abc import Callable
 from typing import Any
+
+from transformers import TrainerState
 
 from arttune.errors import BadInput
 from arttune.tasks import Problem, Task, reward_function
 
-Reward = Callable[..., list[float | None]]
+Reward = Callable[..., Any]  # a number or None for each completion, or a coroutine of that
 TASK = "task"
 
 
@@ -16,7 +20,7 @@ def rewards(spec: str, task: Task, problems: list[Problem]) -> tuple[list[Reward
     """The functions and weights of `task[=WEIGHT],module:function[=WEIGHT],...`, for rows that know their `problem`.
 
     A function is called with `prompts`, `completions`, `completion_ids`, `answer`, the problem's further columns and
-    what TRL adds. Raises `BadInput`.
+    what TRL adds; it may be `async`. Each is tried once. Raises `BadInput`.
     """
     functions, weights = [], []
     for part in (part.strip() for part in spec.split(",")):
@@ -28,7 +32,7 @@ def rewards(spec: str, task: Task, problems: list[Problem]) -> tuple[list[Reward
         if name == TASK:
             functions.append(_of_task(task, problems))
         else:
-            functions.append(_of_user(reward_function(name), problems))
+            functions.append(_of_user(name, problems))
     return functions, weights
 
 
@@ -41,15 +45,47 @@ def _of_task(task: Task, problems: list[Problem]) -> Reward:
     return reward
 
 
-def _of_user(function: Callable[..., Any], problems: list[Problem]) -> Reward:
-    """`function` with what it would get from TRL on the user's own rows: no placeholders, all columns."""
+def _of_user(spec: str, problems: list[Problem]) -> Reward:
+    """The function `spec` with what it would get from TRL on the user's own rows: no placeholders, all columns."""
+    function: Callable[..., Any] = reward_function(spec)
+    names = sorted({name for one in problems for name in one.columns})
 
-    def reward(problem: list[int], prompts: list[Any], **given: Any) -> list[float | None]:
+    def given(problem: list[int], prompts: list[Any], **more: Any) -> dict[str, Any]:
         chosen = [problems[i] for i in problem]
-        names = {name for one in chosen for name in one.columns}
         columns = {name: [one.columns.get(name) for one in chosen] for name in names}
         answers = [one.answer for one in chosen]
-        return function(prompts=[one.prompt for one in chosen], **(columns | {"answer": answers} | given))
+        return {"prompts": [one.prompt for one in chosen]} | columns | {"answer": answers} | more
 
-    reward.__name__ = getattr(function, "__name__", "reward")
-    return reward
+    def reward(**named: Any) -> Any:
+        return function(**given(**named))
+
+    async def awaited(**named: Any) -> Any:
+        return await function(**given(**named))
+
+    found = awaited if inspect.iscoroutinefunction(function) else reward
+    found.__name__ = spec  # TRL logs it under this name
+    _try(spec, found, problems[0])
+    return found
+
+
+def _try(spec: str, reward: Reward, first: Problem) -> None:
+    """Call `reward` once, before hours are spent. Raises `BadInput`."""
+    reply = [{"role": "assistant", "content": first.completion or first.answer or "yes"}]
+    try:
+        found = reward(
+            problem=[0],
+            prompts=[first.prompt],
+            completions=[reply],
+            completion_ids=[[0]],
+            trainer_state=TrainerState(),
+            log_extra=lambda *_: None,
+            log_metric=lambda *_: None,
+        )
+        points = asyncio.run(found) if inspect.iscoroutine(found) else found
+        (only,) = points
+        if only is not None:
+            float(only)
+    except Exception as error:
+        raise BadInput(
+            f"rewards: {spec} failed on {first.where or 'a problem'}: {type(error).__name__}: {error}"
+        ) from error

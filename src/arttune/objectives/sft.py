@@ -15,7 +15,6 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
 from arttune.objectives.studio import Studio
-from arttune.prompts import prepare
 from arttune.tasks import Problem
 
 
@@ -58,9 +57,7 @@ class Grouped(SFTTrainer):
 def sft(studio: Studio) -> Trainer:
     """The trainer of a supervised run; every training problem has its completion."""
     args = studio.configured(SFTConfig, {"completion_only_loss": True, "max_length": None})
-    held = rows(studio.validation) if studio.validation else None
-    seen = prepare(held, studio.loaded.tokenizer, studio.config) if held else None
-    return studio.trainer(Grouped, args, rows(studio.train), eval_dataset=seen)
+    return studio.trainer(Grouped, args, rows)
 
 
 def rows(problems: list[Problem]) -> Dataset:

@@ -9,16 +9,27 @@ from typing import Any
 
 from datasets import Dataset
 from peft import PeftModel
-from transformers import Trainer, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, Trainer
 
 from arttune.errors import BadInput
-from arttune.evaluate import Score
+from arttune.evaluate import Sample, Score, evaluate
 from arttune.models import Loaded
 from arttune.optimizer import CanvasMuon
 from arttune.prompts import prepare
+from arttune.records import Bar, Metrics, Recorder
 from arttune.settings import Settings
 from arttune.tasks import Problem, Task
 from arttune.tuner import ArtConfig, art_layer
+
+
+@dataclass
+class Problems:
+    """The three sets a run works with; the test set is only looked at when the painting is finished."""
+
+    task: Task
+    train: list[Problem]
+    validation: list[Problem]
+    test: list[Problem]
 
 
 @dataclass
@@ -28,18 +39,30 @@ class Studio:
     settings: Settings
     loaded: Loaded
     model: PeftModel
-    task: Task
-    train: list[Problem]
-    validation: list[Problem]
-    judge: Callable[[], Score]
+    config: ArtConfig
+    problems: Problems
+    metrics: Metrics
     folder: Path
-    callbacks: list[TrainerCallback]
     say: Callable[[str], None]
 
-    @property
-    def config(self) -> ArtConfig:
-        """The configuration of the canvas being painted."""
-        return art_layer(self.model).configs["default"]
+    def score(
+        self, model: Any, problems: list[Problem], split: str, progress: Callable[[int], None] = lambda done: None
+    ) -> tuple[Score, list[Sample]]:
+        """Strict score of a model that sees the canvas, or a painting, or of the text-only one."""
+        shown = isinstance(model, PeftModel)
+        return evaluate(
+            model,
+            self.loaded.tokenizer,
+            self.problems.task,
+            problems,
+            split=split,
+            model_name=self.settings.model,
+            adapter="art" if shown else "none",
+            seed=self.settings.seed,
+            picture_tokens=self.config.tokens if shown else 0,
+            max_new_tokens=self.settings.max_new_tokens,
+            progress=progress,
+        )
 
     def optimizer(self) -> CanvasMuon:
         """The optimiser of the canvas, for a trainer's `optimizers`; the trainer schedules its rate."""
@@ -56,22 +79,32 @@ class Studio:
                 raise
             raise BadInput(f"trl: {' '.join(str(error).split())}") from error
 
-    def trainer(self, kind: type[Trainer], args: Any, rows: Dataset, **own: Any) -> Trainer:
-        """A trainer of `kind` on `rows` of text: what every objective gives it, and the `own` arguments of one."""
-        return judged(kind, self)(
+    def trainer(self, kind: type[Trainer], args: Any, rows: Callable[[list[Problem]], Dataset], **own: Any) -> Trainer:
+        """A trainer of `kind` whose data sets `rows` makes of problems, with the `own` arguments of an objective."""
+
+        def dataset(problems: list[Problem]) -> Dataset:
+            return prepare(rows(problems), self.loaded.tokenizer, self.config)
+
+        held = self.problems.validation
+        trainer = judged(kind, self)(
             model=self.model,
             args=args,
-            train_dataset=prepare(rows, self.loaded.tokenizer, self.config),
+            train_dataset=dataset(self.problems.train),
+            eval_dataset=dataset(held) if held else None,
             processing_class=self.loaded.tokenizer,
             optimizers=(self.optimizer(), None),
-            callbacks=self.callbacks,
+            callbacks=[Recorder(self.metrics)],
             **own,
         )
+        trainer.remove_callback(ProgressCallback)
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(Bar())
+        return trainer
 
     def arguments(self) -> dict[str, Any]:
         """The `TrainingArguments` that do not depend on the objective."""
         s = self.settings
-        judged = bool(self.validation)
+        judged = bool(self.problems.validation)
         return {
             "output_dir": str(self.folder / "checkpoints"),
             "max_steps": s.steps,
@@ -103,8 +136,13 @@ def judged(trainer: type[Trainer], studio: Studio) -> type[Trainer]:
 
     # A base class that is an argument is beyond the type checker.
     class Judged(trainer):  # type: ignore[misc, valid-type]
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            # Where a checkpoint holds a second adapter too (the reference of grpo and dpo), transformers' own would
+            # load that one alone, and the painting would start anew. The reference is the start, and is made again.
+            studio.model.load_adapter(resume_from_checkpoint, "default", is_trainable=True)
+
         def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
-            score = studio.judge()
+            score = studio.score(studio.model, studio.problems.validation, "validation")[0]
             low, high = score.ci95
             metrics = {
                 f"{metric_key_prefix}_accuracy": score.accuracy,

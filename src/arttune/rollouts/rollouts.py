@@ -6,20 +6,24 @@ is logged with the hash of the picture it was sampled with.
 
 from __future__ import annotations
 
+import json
+import random
 import time
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
 from arttune.canvas import sha256
 from arttune.errors import BadInput
 from arttune.prompts import without_picture
-from arttune.records import Metrics
+from arttune.records import read_metrics
+from arttune.rollouts.gap import FAR, logprob_gap
 from arttune.rollouts.pool import Answer, Pool
-from arttune.rollouts.server import Asked, Sampling, data_uri
+from arttune.rollouts.server import Asked, Sampling, Unreachable, Unusable, data_uri
 from arttune.tuner import art_layer, vision_tokens
 
 LOG = "rollouts.jsonl"
+TRIED = 16  # tokens of the completions that a server is tried with
 
 
 class Rollouts:
@@ -29,8 +33,8 @@ class Rollouts:
     """
 
     def __init__(self, pool: Pool, folder: Path, seed: int) -> None:
-        self.pool, self.seed = pool, seed
-        self.log = Metrics(folder / LOG)
+        self.pool, self.seed, self.path = pool, seed, folder / LOG
+        self.begun = False
 
     def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
         """`prompt_ids`, `completion_ids` and `logprobs` of each of `prompts`, whose repeats stand side by side."""
@@ -39,11 +43,11 @@ class Rollouts:
         asked = self._asked(prompts, trainer, uri, step)
         answers = self.pool.sample(asked, sampling)
         seconds = time.perf_counter() - begun
-        self.log.add(step, {"painting": painting, "seconds": round(seconds, 3), "groups": _groups(asked, answers)})
-        logged = trainer._metrics["train"]
+        self._record(step, {"painting": painting, "seconds": round(seconds, 3), "groups": _groups(asked, answers)})
+        logged, failures = trainer._metrics["train"], sum(answer.failures for answer in answers)
         logged["rollout/seconds"].append(seconds)
-        logged["rollout/picture_bytes"].append(float(len(uri)))
-        logged["rollout/failures"].append(float(sum(answer.failures for answer in answers)))
+        logged["rollout/picture_bytes"].append(float(len(uri) * (len(asked) + failures)))
+        logged["rollout/failures"].append(float(failures))
         replies = [reply for answer in answers for reply in answer.replies]
         return {
             "prompt_ids": [one.prompt_ids for one in asked for _ in range(one.n)],
@@ -52,13 +56,34 @@ class Rollouts:
         }
 
     def check(self, trainer: Any) -> None:
-        """Try every server with the first problem. Raises `BadInput` for one that cannot be used."""
+        """Try every server with the first problem.
+
+        Raises `BadInput` for one that answers but cannot be used, or where none answers. Others may come later.
+        """
         prompt = trainer.train_dataset[0]["prompt"]
         uri, _ = self._show(trainer)
         (asked,) = self._asked([prompt, prompt], trainer, uri, 0)
-        few = self._sampling(trainer, max_tokens=4)
-        for seat in self.pool.seats:
-            seat.server.check(asked, few)
+        few = self._sampling(trainer, max_tokens=min(TRIED, trainer.max_completion_length))
+        silent = []
+        for server in (seat.server for seat in self.pool.seats):
+            try:
+                replies = server.sample(asked, few)
+            except Unreachable as error:
+                silent.append(str(error))
+                continue
+            except Unusable as error:
+                raise BadInput(f"cannot take rollouts from {error}") from error
+            gap = logprob_gap(trainer.model, [asked] * len(replies), replies, few.temperature)
+            if gap > FAR:
+                raise BadInput(
+                    f"cannot take rollouts from {server.url}: its log-probabilities are {gap:.2f} nats a token from "
+                    "those here. It serves another model, or does not show it the picture, or reports them before "
+                    "temperature (vLLM: --logprobs-mode processed_logprobs)"
+                )
+        if len(silent) == len(self.pool.seats):
+            raise BadInput(f"cannot take rollouts from {'; '.join(silent)}")
+        for failure in silent:
+            self.pool.warn(f"{failure}; going on without it until it answers")
 
     def _show(self, trainer: Any) -> tuple[str, str]:
         """The current painting as a `data:` URI, and its hash."""
@@ -87,11 +112,23 @@ class Rollouts:
             return_dict=True,
             **trainer.chat_template_kwargs,
         )["input_ids"]
-        pad, first = trainer.model.config.image_token_id, (self.seed * 1_000_003 + step) * 4096
+        pad = trainer.model.config.image_token_id
+        # vLLM gives the k-th of n completions the seed plus k, so the groups stand as far apart as they are large.
+        first = random.Random(f"{self.seed} {step} {trainer.accelerator.process_index}").getrandbits(48)
+        seeds = accumulate([first, *map(len, groups[:-1])])
         return [
-            Asked(without_picture(group[0]), uri, list(read), pad, len(group), seed=first + i)
-            for i, (group, read) in enumerate(zip(groups, ids, strict=True))
+            Asked(without_picture(group[0]), uri, list(read), pad, len(group), seed)
+            for group, read, seed in zip(groups, ids, seeds, strict=True)
         ]
+
+    def _record(self, step: int, line: dict[str, Any]) -> None:
+        """Append to the log. At first, what an interrupted run did after the checkpoint that is gone on from goes."""
+        if not self.begun:
+            kept = [json.dumps(old) + "\n" for old in read_metrics(self.path) if old["step"] < step]
+            self.path.write_text("".join(kept), encoding="utf-8")
+            self.begun = True
+        with self.path.open("a", encoding="utf-8") as log:
+            log.write(json.dumps({"step": step} | line) + "\n")
 
 
 def _groups(asked: list[Asked], answers: list[Answer]) -> list[dict[str, Any]]:

@@ -18,6 +18,9 @@ from openai.types.chat import ChatCompletion
 from arttune.errors import BadInput
 from arttune.tasks import Message
 
+# Bad request, not authorised, forbidden, too large, cannot be processed: the same request would fail again.
+REFUSALS = (400, 401, 403, 413, 422)
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -61,13 +64,22 @@ class Unusable(Exception):
     """A server failed, or answered something that cannot be used."""
 
 
+class Unreachable(Unusable):
+    """A server did not answer."""
+
+
+class Refused(Unusable):
+    """A server will not answer this request, now or later: too long, not allowed, no pictures."""
+
+
 class Server:
-    """A server at `url` (with or without `/v1`). Requests take at most `timeout` seconds."""
+    """A server at `url` (with or without `/v1`). A request may take `timeout` seconds, a connection five."""
 
     def __init__(self, url: str, timeout: float = 600.0) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
         key = os.environ.get("OPENAI_API_KEY", "none")
-        self.client = openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, timeout=timeout, max_retries=0)
+        limits = openai.Timeout(timeout, connect=min(5.0, timeout))
+        self.client = openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, timeout=limits, max_retries=0)
         self.model: str | None = None
 
     def sample(self, asked: Asked, sampling: Sampling) -> list[Reply]:
@@ -78,7 +90,10 @@ class Server:
             raise Unusable(f"{self.url}: {error}") from None
         except openai.OpenAIError as error:
             self.model = None  # it may come back with another name
-            raise Unusable(f"{self.url}: {_told(error)}") from error
+            kind = Unreachable if isinstance(error, openai.APIConnectionError) else Unusable
+            if isinstance(error, openai.APIStatusError) and error.status_code in REFUSALS:
+                kind = Refused
+            raise kind(f"{self.url}: {_told(error)}") from error
         except (AttributeError, TypeError, ValueError, LookupError) as error:
             raise Unusable(f"{self.url}: no answer of the OpenAI chat API ({type(error).__name__}: {error})") from error
 
@@ -104,14 +119,14 @@ class Server:
                 "chat_template_kwargs": sampling.template,
             },
         )
-        return _checked(found, asked)
+        return _checked(found, asked, sampling)
 
     def check(self, asked: Asked, sampling: Sampling) -> list[Reply]:
         """Try the server with one small request. Raises `BadInput` that says what it lacks."""
         try:
             return self.sample(asked, sampling)
         except Unusable as error:
-            raise BadInput(f"cannot take rollouts from {error}") from error
+            raise BadInput(f"cannot use {error}") from error
 
 
 def data_uri(png: bytes) -> str:
@@ -127,7 +142,7 @@ def with_uri(messages: list[Message], uri: str) -> list[dict[str, Any]]:
     return shown
 
 
-def _checked(found: Any, asked: Asked) -> list[Reply]:
+def _checked(found: Any, asked: Asked, sampling: Sampling) -> list[Reply]:
     read = getattr(found, "prompt_token_ids", None)
     if not isinstance(found, ChatCompletion):
         raise Unusable(f"no answer of the OpenAI chat API but {str(found)[:80]!r}")
@@ -142,6 +157,14 @@ def _checked(found: Any, asked: Asked) -> list[Reply]:
         ids = getattr(choice, "token_ids", None)
         if not ids:
             raise Unusable("a completion has no token_ids")
+        if len(ids) > sampling.max_tokens or choice.finish_reason not in ("stop", "length"):
+            raise Unusable(
+                f"a completion of {len(ids)} tokens ended with {choice.finish_reason!r}; at most "
+                f"{sampling.max_tokens} were asked for, to end with 'stop' or 'length'"
+            )
+        banned = sorted({*ids} & {*sampling.forbidden})
+        if banned:
+            raise Unusable(f"a completion has the vision token {banned[0]}, which was forbidden (logit_bias)")
         if choice.logprobs is None or not choice.logprobs.content:
             raise Unusable("a completion has no log-probabilities (logprobs)")
         logprobs = [float(token.logprob) for token in choice.logprobs.content]

@@ -1,8 +1,9 @@
 """A user's own task: a JSONL file, and a grade that is built in or a Python reward function.
 
 Each line has `prompt` (text, or a list of messages) or `messages` (whose last assistant turn is the completion), and
-`completion`, `answer` or both, or `chosen` and `rejected`. A line without `completion` can be scored but not
-supervised on; one without `answer` is scored against its completion, or else its chosen reply.
+`completion`, `answer` or both, or `chosen` and `rejected`, or, with a reward function, none of them. A line without
+`completion` can be scored but not supervised on; one without `answer` is scored against its completion, or else its
+chosen reply.
 
 What is graded is what follows the last `Answer:` of the reply; where the file itself never uses that marker, the whole
 reply. A reward function is called as TRL calls it on conversations: `reward(completions=..., prompts=..., answer=...,
@@ -35,7 +36,7 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
     `exact` or `math`, by default `number` if all answers are numbers and else `exact`; `reward` is `module:function`
     and takes the grader's place. Raises `BadInput` naming the file and line, or a reward that cannot be called.
     """
-    everything = [_problem(row, where) for where, row in read_jsonl(path)]
+    everything = _problems(path, reward)
     if grader is not None and grader not in GRADERS:
         raise BadInput(f"unknown grader {grader!r}; there are {', '.join(GRADERS)}")
     function = reward_function(reward) if reward else None
@@ -47,7 +48,7 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
 
     def load(split: str) -> list[Problem]:
         if test is not None:
-            return everything if split == "train" else [_problem(row, where) for where, row in read_jsonl(test)]
+            return everything if split == "train" else _problems(test, reward)
         return [problem for i, problem in enumerate(everything) if (i in kept) == (split == "test")]
 
     def grade(problem: Problem, text: str) -> Grade:
@@ -95,6 +96,17 @@ def _told(problem: Problem) -> str:
     return problem.completion or problem.columns.get("chosen") or ""
 
 
+def _problems(path: Path, reward: str | None) -> list[Problem]:
+    found = [_problem(row, where) for where, row in read_jsonl(path)]
+    for problem in found:
+        if reward is None and problem.answer is None and not _told(problem):
+            raise BadInput(
+                f"{problem.where}: neither completion nor answer, nor chosen and rejected; give one of them, or grade "
+                "replies with --reward module:function"
+            )
+    return found
+
+
 def _problem(row: dict[str, Any], where: str) -> Problem:
     if "messages" in row:
         turns = _messages(row["messages"], f"{where}: messages")
@@ -116,8 +128,6 @@ def _problem(row: dict[str, Any], where: str) -> Problem:
     pair = [name for name in ("chosen", "rejected") if columns.get(name) is not None]
     if len(pair) == 1:
         raise BadInput(f"{where}: {pair[0]} alone; chosen and rejected come together")
-    if completion is None and answer is None and not pair:
-        raise BadInput(f"{where}: neither completion nor answer, nor chosen and rejected; give one of them")
     columns |= {name: _reply(columns[name], f"{where}: {name}") for name in pair}
     return Problem(prompt, _reply(completion, f"{where}: completion"), answer, columns, where)
 
