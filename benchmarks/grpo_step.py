@@ -4,10 +4,11 @@
     export ARTTUNE_DATA=../shared/data
     python benchmarks/grpo_step.py --rollouts http://127.0.0.1:8000 | tee benchmarks/grpo_step.txt
 
-A short run on SVAMP with rollouts from the server. `rollout` is the time until all completions are there; `transfer`
-what a picture adds to a request for a single token, its encoding included; `training` is the rest of the step. Bytes
-are those of the request's picture, of a LoRA adapter of rank 16 on all linear layers of the same model, and of its
-weights, as they are saved in the model's precision.
+A short run on SVAMP with rollouts from the server. `rollout` is the time until all completions are there; of it,
+`encoding` is what it takes to make a PNG of the canvas, and `picture` what one adds to a request for a single token:
+carrying it, and the server's own look at it. `training` is the rest of the step. Bytes are those of all the pictures
+sent in a step, of a LoRA adapter of rank 16 on all linear layers of the same model, and of its weights, as they are
+saved in the model's precision.
 """
 
 from __future__ import annotations
@@ -30,24 +31,26 @@ from arttune.rollouts.server import data_uri, with_uri
 from arttune.settings import Settings
 
 
-def transfer(url: str, art: Path, times: int) -> float:
-    """Seconds that a picture adds to a request, its encoding included; the median of `times`."""
+def transfer(url: str, art: Path, times: int) -> tuple[float, float]:
+    """Seconds that a picture takes to encode, and that it adds to a request; medians of `times`."""
     client = OpenAI(base_url=f"{url.rstrip('/')}/v1", api_key="none")
     model = client.models.list().data[0].id
     painting, asked = Painting.load(art), [{"role": "user", "content": "Say yes."}]
-    found = []
+    encoding, found = [], []
     for i in range(times):
         # A server keeps what it has seen of a picture, so each is a little different.
         painting.pixels[0, 0, 0] = i
+        begun = time.perf_counter()
+        uri = data_uri(painting.png())
+        encoding.append(time.perf_counter() - begun)
         seconds = []
         for shown in (True, False):
             begun = time.perf_counter()
-            uri = data_uri(painting.png())
             messages = with_uri(asked, uri) if shown else asked
             client.chat.completions.create(model=model, messages=messages, max_tokens=1)
             seconds.append(time.perf_counter() - begun)
         found.append(seconds[0] - seconds[1])
-    return statistics.median(found)
+    return statistics.median(encoding), statistics.median(found)
 
 
 def saved(model: object) -> int:
@@ -71,7 +74,7 @@ def main() -> None:
         few = {"steps": args.steps, "batch_size": args.batch_size, "validation": 0, "test_limit": 1}
         training.train(Settings(**same, **few), out)
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()][1:]
-        carried = transfer(args.rollouts, out / "art.png", 9)
+        encoding, carried = transfer(args.rollouts, out / "art.png", 9)
     step = statistics.median(line["step_time"] for line in lines)
     rollout = statistics.median(line["rollout/seconds"] for line in lines)
     picture = int(lines[0]["rollout/picture_bytes"])
@@ -81,13 +84,18 @@ def main() -> None:
     gap = statistics.mean(line["sampling/sampling_logp_difference/mean"] for line in lines)
     print(describe())
     print(f"a step of {args.batch_size} completions: {step:.2f} s, of which")
-    for name, seconds in (("rollout", rollout), ("  transfer", carried), ("training", step - rollout)):
+    for name, seconds in (
+        ("rollout", rollout),
+        ("  encoding", encoding),
+        ("  picture", carried),
+        ("training", step - rollout),
+    ):
         print(f"  {name:12} {seconds:7.3f} s  {seconds / step:6.1%}")
-    print(f"bytes a step: picture {picture:,}, LoRA adapter {lora:,}, weights {weights:,}")
+    print(f"bytes a step: pictures {picture:,}, LoRA adapter {lora:,}, weights {weights:,}")
     print(f"mean distance of log-probabilities from the server's: {gap:.4f}")
     if args.json:
         ratios = {"picture/lora bytes": picture / lora, "picture/weights bytes": picture / weights}
-        ratios |= {"rollout/step": rollout / step, "transfer/step": carried / step}
+        ratios |= {"rollout/step": rollout / step, "encoding/step": encoding / step, "picture/step": carried / step}
         args.json.write_text(json.dumps({"ratios": ratios, "machine": describe()}, indent=2) + "\n")
 
 
