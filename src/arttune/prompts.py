@@ -53,6 +53,14 @@ def without_picture(conversation: list[dict[str, str]]) -> list[dict[str, str]]:
     return messages
 
 
+def with_instruction(conversation: list[dict[str, str]], instruction: str) -> list[dict[str, str]]:
+    """A conversation whose last user turn ends with `instruction`: what one writes who has no painting."""
+    messages = [dict(message) for message in conversation]
+    turn = next(message for message in reversed(messages) if message["role"] == "user")
+    turn["content"] = f"{turn['content']}\n\n{instruction}"
+    return messages
+
+
 def _refuse_twice(text: str) -> None:
     if PAD in text:
         raise BadInput("the picture's placeholders are already in the text; arttune.prepare is called once")

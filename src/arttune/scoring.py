@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from arttune.evaluate import Sample, Score, evaluate
 from arttune.loading import load
 from arttune.machine import PRECISIONS
 from arttune.models import Loaded, load_model
+from arttune.prompts import with_instruction
 from arttune.tasks import Problem, Task, get_task
 from arttune.tuner import art_layer
 
@@ -33,6 +34,7 @@ class Request:
     max_new_tokens: int | None = None
     grader: str | None = None
     reward: str | None = None
+    instruction: str | None = None
     dtype: str = "auto"
     threads: int | None = None
     seed: int = 0
@@ -61,7 +63,7 @@ class Ready:
                 self.problems,
                 split=self.request.split,
                 model_name=self.request.model,
-                adapter="art" if self.picture_tokens else "none",
+                adapter="art" if self.picture_tokens else "instruction" if self.request.instruction else "none",
                 seed=self.request.seed,
                 picture_tokens=self.picture_tokens,
                 max_new_tokens=self.request.max_new_tokens,
@@ -80,6 +82,9 @@ def open_request(request: Request) -> Ready:
         torch.set_num_threads(request.threads)
     task = get_task(request.task, request.data, request.grader, request.reward)
     problems = task.load(request.split)[: request.limit]
+    if request.instruction:
+        told = [with_instruction(problem.prompt, request.instruction) for problem in problems]
+        problems = [replace(problem, prompt=prompt) for problem, prompt in zip(problems, told, strict=True)]
     art = None if request.adapter == "none" else painting_file(request.adapter)
     # Read before the model is loaded, so that an unreadable picture is found at once.
     made = None if art is None else Painting.load(art).provenance

@@ -25,6 +25,9 @@ def evaluate(
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer. Default: the task's own.")] = None,
     grader: Annotated[str | None, typer.Option(help="Grade of your own task: number, exact or math.")] = None,
     reward: Annotated[str | None, typer.Option(help="Python grade of your own task, module:function.")] = None,
+    instruction: Annotated[
+        str | None, typer.Option(help="Words to add to each prompt: what a painting has to compete with.")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="bfloat16, float32, or auto: the faster here.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: torch's own choice.")] = None,
     seed: Annotated[int, typer.Option(help="Recorded with the score; decoding is greedy.")] = 0,
@@ -51,6 +54,7 @@ def evaluate(
             max_new_tokens=max_new_tokens,
             grader=grader,
             reward=reward,
+            instruction=instruction,
             dtype=dtype,
             threads=threads,
             seed=seed,

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from arttune.evaluate import Score
 
-NAMES = {"none": "text only", "art": "with painting"}
+NAMES = {"none": "text only", "art": "with painting", "instruction": "with instruction"}
 
 
 def score_table(scores: Sequence[Score]) -> Table:

@@ -23,7 +23,6 @@ from arttune.rollouts.server import Asked, Sampling, Unreachable, Unusable, data
 from arttune.tuner import art_layer, vision_tokens
 
 LOG = "rollouts.jsonl"
-TRIED = 16  # tokens of the completions that a server is tried with
 
 
 class Rollouts:
@@ -56,24 +55,24 @@ class Rollouts:
         }
 
     def check(self, trainer: Any) -> None:
-        """Try every server with the first problem.
+        """Try every server with the longest problem.
 
         Raises `BadInput` for one that answers but cannot be used, or where none answers. Others may come later.
         """
-        prompt = trainer.train_dataset[0]["prompt"]
+        prompt = max(trainer.train_dataset["prompt"], key=lambda turns: sum(len(turn["content"]) for turn in turns))
         uri, _ = self._show(trainer)
         (asked,) = self._asked([prompt, prompt], trainer, uri, 0)
-        few = self._sampling(trainer, max_tokens=min(TRIED, trainer.max_completion_length))
+        sampling = self._sampling(trainer)
         silent = []
         for server in (seat.server for seat in self.pool.seats):
             try:
-                replies = server.sample(asked, few)
+                replies = server.sample(asked, sampling)
             except Unreachable as error:
                 silent.append(str(error))
                 continue
             except Unusable as error:
                 raise BadInput(f"cannot take rollouts from {error}") from error
-            gap = logprob_gap(trainer.model, [asked] * len(replies), replies, few.temperature)
+            gap = logprob_gap(trainer.model, [asked] * len(replies), replies, sampling.temperature)
             if gap > FAR:
                 raise BadInput(
                     f"cannot take rollouts from {server.url}: its log-probabilities are {gap:.2f} nats a token from "
@@ -90,9 +89,9 @@ class Rollouts:
         painting = art_layer(trainer.model).painting("default")
         return data_uri(painting.png()), sha256(painting.pixels)
 
-    def _sampling(self, trainer: Any, max_tokens: int | None = None) -> Sampling:
+    def _sampling(self, trainer: Any) -> Sampling:
         return Sampling(
-            max_tokens=max_tokens or trainer.max_completion_length,
+            max_tokens=trainer.max_completion_length,
             temperature=trainer.temperature,
             top_p=trainer.top_p,
             top_k=trainer.top_k,
