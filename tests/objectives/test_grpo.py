@@ -88,3 +88,11 @@ def test_what_cannot_work_is_found_before_the_first_step(tmp_path, changes, comp
     made = studio(tmp_path, **({"objective": "grpo", "batch_size": 8, "generations": 4} | changes))
     with pytest.raises(BadInput, match=complaint):
         grpo(made)
+
+
+def test_a_reward_without_differences_is_spoken_of(tmp_path, capsys):
+    few = {"batch_size": 4, "generations": 4, "steps": 6}
+    grpo(studio(tmp_path / "dull", objective="grpo", **few)).train()
+    assert capsys.readouterr().out.count("picture does not move") == 1
+    grpo(studio(tmp_path / "keen", task=KEEN, objective="grpo", **few)).train()
+    assert "does not move" not in capsys.readouterr().out

@@ -8,11 +8,12 @@ servers it does not know of.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from datasets import Dataset
 from torch.utils.data import Sampler
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
@@ -70,6 +71,35 @@ class Served(Grouped):
         rollout_func.check(self)
 
 
+class Unmoved(TrainerCallback):
+    """Says once when the first steps had nothing to learn from: every completion of a problem had the same reward."""
+
+    STEPS = 5
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.alike = 0
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """`frac_reward_zero_std` is TRL's share of problems whose completions were all rewarded alike."""
+        if not logs or "frac_reward_zero_std" not in logs or state.global_step > self.STEPS:
+            return
+        self.alike += logs["frac_reward_zero_std"] == 1
+        if self.alike == self.STEPS:
+            self.say(
+                f"in the first {self.STEPS} steps all completions of a problem had the same reward, and without "
+                "differences the picture does not move; try rewards that tell more of them apart (--rewards), a higher "
+                "temperature, or a painting that can do a little already (--start)"
+            )
+
+
 def grpo(studio: Studio) -> Trainer:
     """The trainer of a reinforcement run; the training problems need no completion."""
     s = studio.settings
@@ -102,7 +132,9 @@ def grpo(studio: Studio) -> Trainer:
         pool = Pool(servers, patience=s.patience, warn=studio.say)
         kind, rollouts = Served, {"rollout_func": Rollouts(pool, studio.folder, s.seed)}
     args = studio.configured(GRPOConfig, arguments)
-    return studio.trainer(kind, args, rows, reward_funcs=functions, **rollouts)
+    trainer = studio.trainer(kind, args, rows, reward_funcs=functions, **rollouts)
+    trainer.add_callback(Unmoved(studio.say))
+    return trainer
 
 
 def rows(problems: list[Problem]) -> Dataset:
