@@ -81,7 +81,7 @@ def test_a_run_is_on_policy_to_the_last_digit(tmp_path, exact):
     first = lines(out / "rollouts.jsonl")[0]["painting"]
     from arttune.canvas import start_pixels
 
-    assert first == sha256(start_pixels("noise", (224, 224), "#808080", 0))
+    assert first == sha256(start_pixels("grey", (224, 224)))
     assert first != sha256(Painting.load(out / "art.png").pixels)
 
 

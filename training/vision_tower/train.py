@@ -13,6 +13,8 @@ read    Next-token loss on questions and answers through the frozen language mod
         steps a picture must not hurt: with an empty, a noisy or an unrelated picture in front, the distribution on text
         problems is distilled from the model without one.
 
+The finished tower is given the fine grain of pictures (`grain.py`), which takes no training.
+
 Everything is drawn from the seed and the number of the step. Kill it at any time; the same command goes on from the
 last checkpoint. `log.jsonl` gets a line every few steps. `--trunk FILE` takes the trunk of another bed's finished tower
 as it is, and trains the merger alone. `--tower FILE` goes on from a finished tower with more of the last stage.
@@ -30,6 +32,7 @@ import torch
 from arttune.errors import BadInput
 from arttune.models.graft import read_tower, save_tower
 from codes import Codes
+from grain import with_grain, without_grain
 from reader import Reader
 from reading import Texts, learn_codes, learn_to_read
 from run import Run
@@ -48,16 +51,15 @@ SHAPE = {
 def begin(reader: Reader, args: argparse.Namespace) -> None:
     """Give the reader the tower to begin with: of this seed and untrained, or with the trunk of a finished tower.
 
-    With `--tower` it has one already.
+    The grain of a finished tower is left behind; it is added again at the end.
     """
-    if args.trunk is not None:
-        shape, weights = read_tower(args.trunk)
-        reader.build(shape, args.seed)
-        kept = {name: weight for name, weight in weights.items() if not name.startswith("merger.")}
-        reader.tower.load_state_dict(kept, strict=False)
+    reader.build(SHAPE, args.seed)
+    if args.tower is not None:
+        reader.tower.load_state_dict(without_grain(read_tower(args.tower)[1], reader.tower))
+    elif args.trunk is not None:
+        merger = {f"merger.{name}": weight for name, weight in reader.tower.merger.state_dict().items()}
+        reader.tower.load_state_dict(without_grain(read_tower(args.trunk)[1] | merger, reader.tower))
         reader.tower.requires_grad_(False).merger.requires_grad_(True)
-    elif args.tower is None:
-        reader.build(SHAPE, args.seed)
     reader.fold_patches()
 
 
@@ -91,7 +93,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    run, reader = Run(args.out, args.save_every), Reader(args.model, args.tower, getattr(torch, args.dtype))
+    run, reader = Run(args.out, args.save_every), Reader(args.model, dtype=getattr(torch, args.dtype))
     texts = Texts(reader, 80)
     begin(reader, args)
     if args.tower is None:
@@ -102,7 +104,7 @@ def main() -> None:
         learn_to_see(run, reader, codes, args)
         learn_to_write(run, reader, codes, args)
     learn_to_read(run, reader, texts, args)
-    save_tower(reader.tower, args.out / "tower.safetensors", {"seed": str(args.seed)})
+    save_tower(with_grain(reader.tower.cpu(), args.seed), args.out / "tower.safetensors", {"seed": str(args.seed)})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,121 @@
+"""The fine grain of a picture, carried past the blocks of a finished tower: what a painter can reach the model with.
+
+A tower that learned to name what it sees lets little else through. Towers of large models are not so: their tokens keep
+much of a picture's texture. This gives a small one the like, by construction and without any training:
+
+- channels are added to the tower, and in each patch they take up the strength of as many fine patterns;
+- no block reads or writes them, so they reach the merger as they are;
+- there every patch's strengths are mixed by a fixed rotation and added to the token, in directions of their own.
+
+The patterns are products of cosines (the discrete cosine transform of a patch) in opponent colours: of those with at
+most `FINEST` half periods a side, the ones that the training's pictures have least of. So those are seen as before
+(their tokens move by 2 to 4 % of their length), and a picture of one colour is to the model what it was.
+"""
+
+from __future__ import annotations
+
+import math
+from copy import copy
+from typing import Any
+
+import torch
+
+from arttune.models.graft import FAMILY
+from scenes import scene
+
+CHANNELS = 32
+FINEST = 8  # half periods in the 14 pixels of a patch: a pattern has two pixels at least from its peak to its trough
+STRENGTH = 0.1  # a pattern's root mean square strength in noise of that standard deviation
+GAIN = 0.3  # how far such noise moves a token, of a token's length
+SLOPE = 0.5  # how far such noise moves the merger's GELU: near zero that is a line and a little of a parabola
+PICTURES = 24  # of each kind, to find the quiet patterns with
+KINDS = ("word", "phrase", "number", "object", "count", "pair", "chart")
+OPPONENT = ((1, 1, 1), (1, 0, -1), (-1, 2, -1))  # light and dark, red and blue, green and magenta
+
+
+def patterns() -> torch.Tensor:
+    """All patterns `(3 * FINEST**2, 3, 14, 14)` of a patch's pixels: orthonormal, one colour after the other."""
+    n = FAMILY.patch
+    waves = torch.cos(math.pi * torch.arange(FINEST)[:, None] * (torch.arange(n) + 0.5) / n)
+    waves = waves / waves.norm(dim=1, keepdim=True)
+    colours = torch.tensor(OPPONENT, dtype=torch.float32)
+    colours = colours / colours.norm(dim=1, keepdim=True)
+    return torch.einsum("oc,ui,vj->ouvcij", colours, waves, waves).reshape(-1, 3, n, n)
+
+
+def quiet(count: int, seed: int) -> torch.Tensor:
+    """The `count` patterns `(count, 3, 14, 14)` that rendered pictures have least of, the quietest first."""
+    found = patterns()
+    n, energy = FAMILY.patch, torch.zeros(len(found))
+    for kind in KINDS:
+        for i in range(PICTURES):
+            pixels = scene(f"grain {seed} {kind} {i}", 224, {kind: 1}).pixels
+            patches = pixels.unfold(1, n, n).unfold(2, n, n).permute(1, 2, 0, 3, 4).reshape(-1, 3 * n * n)
+            energy += (patches @ found.flatten(1).T).square().mean(dim=0)
+    energy[0] = math.inf  # how bright a patch is as a whole is no pattern
+    return found[energy.argsort()[:count]]
+
+
+def with_grain(tower: Any, seed: int) -> Any:
+    """A new tower that sees what `tower` (float32, on the CPU) sees, and carries the grain besides."""
+    width = tower.config.hidden_size
+    head = width // tower.config.num_heads
+    config = copy(tower.config)
+    config.hidden_size, config.num_heads = width + CHANNELS, (width + CHANNELS) // head
+    wide = type(tower)(config).eval()
+    with torch.no_grad():
+        for name, weight in wide.named_parameters():
+            old = tower.get_parameter(name)
+            part = _old_part(name, weight.zero_(), old.shape)
+            part.copy_(old.view(part.shape) * _norm_scale(name, weight, old))
+        embedding = wide.patch_embed.proj.weight
+        shown = quiet(CHANNELS, seed) * torch.tensor(FAMILY.std)[:, None, None]
+        embedding[width:] = shown[:, :, None] / embedding.shape[2]  # a still picture is every frame
+        _into_tokens(wide, tower, seed)
+    return wide
+
+
+def without_grain(weights: dict[str, torch.Tensor], tower: Any) -> dict[str, torch.Tensor]:
+    """Of the weights of a tower with grain or without, those for `tower`, which has none.
+
+    They are what `with_grain` was given, up to the rounding of a file in float16.
+    """
+    return {
+        name: _old_part(name, weights[name], old.shape).reshape(old.shape) / _norm_scale(name, weights[name], old)
+        for name, old in tower.state_dict().items()
+    }
+
+
+def _old_part(name: str, wide: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Where in the weight `wide` of a tower with grain the weight `name`, of `shape` without, has its place."""
+    if ".qkv." in name:  # queries, keys and values one above the other
+        return wide.unflatten(0, (3, -1))[:, : shape[0] // 3, *(slice(size) for size in shape[1:])]
+    if name == "merger.mlp.0.weight":  # patches side by side
+        patches = FAMILY.merge**2
+        return wide.unflatten(1, (patches, -1))[: shape[0], :, : shape[1] // patches]
+    return wide[tuple(map(slice, shape))]
+
+
+def _norm_scale(name: str, wide: torch.Tensor, old: torch.Tensor) -> float:
+    """What makes up for the channels that a root mean square is taken over besides, where `name` is a norm's."""
+    return float((len(old) / len(wide)) ** 0.5) if "norm" in name or "ln_q" in name else 1.0
+
+
+def _into_tokens(wide: Any, tower: Any, seed: int) -> None:
+    """Set the merger's weights that take the added channels to the tokens."""
+    width, merged = tower.config.hidden_size, FAMILY.merge**2
+    dice = torch.Generator().manual_seed(seed + 1)
+    picture = (0.5 + STRENGTH * torch.randn(3, 224, 224, generator=dice)).clamp(0, 1)
+    seen = tower(FAMILY.patches(picture), torch.tensor([FAMILY.grid((224, 224))]))
+    stream, token = (x.square().mean().sqrt() for x in (seen.last_hidden_state, seen.pooler_output))
+    features, size = CHANNELS * merged, seen.pooler_output.shape[-1]
+    mixing = torch.linalg.qr(torch.randn(features, features, generator=dice))[0]
+    directions = torch.randn(size, features, generator=dice) / size**0.5
+    first, last = wide.merger.mlp[0], wide.merger.mlp[2]
+    wide.merger.ln_q.weight[width:] = 1.0
+    # What the norm leaves of a strength, with as many more channels in its mean.
+    normed = STRENGTH / (stream * (width / (width + CHANNELS)) ** 0.5)
+    into = first.weight[-features:].view(features, merged, -1)
+    into[:, :, width:] = (mixing * (SLOPE / normed)).view(features, merged, CHANNELS)
+    # GELU's slope at zero is a half.
+    last.weight[:, -features:] = directions * (GAIN * token * (size / features) ** 0.5 / (SLOPE / 2))
