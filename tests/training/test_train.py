@@ -77,7 +77,8 @@ def test_a_finished_tower_is_read_with_further_and_nothing_else_is_done(start, t
     start(tmp_path / "more", more=["--tower", str(tower)])
     assert not list((tmp_path / "more").glob("see.*"))
     first, none, more = (read_tower(tmp_path / name / "tower.safetensors")[1] for name in ("first", "none", "more"))
-    assert all(torch.equal(first[name], none[name]) for name in first)
+    # The grain is taken off and put on again, once more rounded for the file.
+    assert all(torch.allclose(first[name], none[name], rtol=2e-3, atol=1e-6) for name in first)
     assert any(not torch.equal(first[name], more[name]) for name in first)
 
 
