@@ -56,11 +56,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-class Recorder(TrainerCallback):
-    """Writes everything the trainer logs to `metrics.jsonl`."""
+class Listener(TrainerCallback):
+    """Hears the figures that the trainer logs, step by step."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self.metrics = metrics
+    def heard(self, step: int, values: dict[str, float]) -> None:
+        """One log of the trainer."""
+        raise NotImplementedError
 
     def on_log(
         self,
@@ -70,9 +71,20 @@ class Recorder(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """One log of the trainer; its closing summary is not a step and is left out."""
+        """Passes a log on; the trainer's closing summary is not a step and is left out."""
         if logs and "train_runtime" not in logs:
-            self.metrics.add(state.global_step, {k: v for k, v in logs.items() if isinstance(v, (int, float))})
+            self.heard(state.global_step, {k: v for k, v in logs.items() if isinstance(v, (int, float))})
+
+
+class Recorder(Listener):
+    """Writes everything the trainer logs to `metrics.jsonl`."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.metrics = metrics
+
+    def heard(self, step: int, values: dict[str, float]) -> None:
+        """A line of the file, or more of the last one."""
+        self.metrics.add(step, values)
 
 
 class Bar(ProgressCallback):

@@ -7,9 +7,9 @@ much of a picture's texture. This gives a small one the like, by construction an
 - no block reads or writes them, so they reach the merger as they are;
 - there every patch's strengths are mixed by a fixed rotation and added to the token, in directions of their own.
 
-The patterns are products of cosines (the discrete cosine transform of a patch) in opponent colours: of those with at
-most `FINEST` half periods a side, the ones that the training's pictures have least of. So those are seen as before
-(their tokens move by 2 to 4 % of their length), and a picture of one colour is to the model what it was.
+The patterns are products of cosines (the discrete cosine transform of a patch) in opponent colours: of those with fewer
+than `FINEST` half periods a side, the ones that the training's pictures have least of. So those are seen as before
+(their tokens move by 2 to 6 % of their length), and a picture of one colour is to the model what it was.
 """
 
 from __future__ import annotations
@@ -43,15 +43,23 @@ def patterns() -> torch.Tensor:
     return torch.einsum("oc,ui,vj->ouvcij", colours, waves, waves).reshape(-1, 3, n, n)
 
 
+def kernels(found: torch.Tensor) -> torch.Tensor:
+    """What takes the strengths of `n` patterns from a tower's normalised patches: `(n, 3, frames, 14, 14)`.
+
+    A still picture is every frame.
+    """
+    scaled = found * torch.tensor(FAMILY.std)[:, None, None] / FAMILY.frames
+    return scaled[:, :, None].expand(-1, -1, FAMILY.frames, -1, -1)
+
+
 def quiet(count: int, seed: int) -> torch.Tensor:
     """The `count` patterns `(count, 3, 14, 14)` that rendered pictures have least of, the quietest first."""
     found = patterns()
-    n, energy = FAMILY.patch, torch.zeros(len(found))
+    strengths, energy = kernels(found).flatten(1).T, torch.zeros(len(found))
     for kind in KINDS:
         for i in range(PICTURES):
             pixels = scene(f"grain {seed} {kind} {i}", 224, {kind: 1}).pixels
-            patches = pixels.unfold(1, n, n).unfold(2, n, n).permute(1, 2, 0, 3, 4).reshape(-1, 3 * n * n)
-            energy += (patches @ found.flatten(1).T).square().mean(dim=0)
+            energy += (FAMILY.patches(pixels) @ strengths).square().mean(dim=0)
     energy[0] = math.inf  # how bright a patch is as a whole is no pattern
     return found[energy.argsort()[:count]]
 
@@ -68,9 +76,7 @@ def with_grain(tower: Any, seed: int) -> Any:
             old = tower.get_parameter(name)
             part = _old_part(name, weight.zero_(), old.shape)
             part.copy_(old.view(part.shape) * _norm_scale(name, weight, old))
-        embedding = wide.patch_embed.proj.weight
-        shown = quiet(CHANNELS, seed) * torch.tensor(FAMILY.std)[:, None, None]
-        embedding[width:] = shown[:, :, None] / embedding.shape[2]  # a still picture is every frame
+        wide.patch_embed.proj.weight[width:] = kernels(quiet(CHANNELS, seed))
         _into_tokens(wide, tower, seed)
     return wide
 

@@ -13,13 +13,14 @@ from typing import Any
 
 from datasets import Dataset
 from torch.utils.data import Sampler
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from arttune.errors import BadInput
 from arttune.objectives.rewards import rewards
 from arttune.objectives.studio import Studio
+from arttune.records import Listener
 from arttune.rollouts import Pool, Rollouts, Server
 from arttune.rollouts.rollouts import urls
 from arttune.tasks import Problem
@@ -71,7 +72,7 @@ class Served(Grouped):
         rollout_func.check(self)
 
 
-class Unmoved(TrainerCallback):
+class Unmoved(Listener):
     """Says once when the first steps had nothing to learn from: every completion of a problem had the same reward."""
 
     STEPS = 5
@@ -80,18 +81,11 @@ class Unmoved(TrainerCallback):
         self.say = say
         self.alike = 0
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
+    def heard(self, step: int, values: dict[str, float]) -> None:
         """`frac_reward_zero_std` is TRL's share of problems whose completions were all rewarded alike."""
-        if not logs or "frac_reward_zero_std" not in logs or state.global_step > self.STEPS:
+        if "frac_reward_zero_std" not in values or step > self.STEPS:
             return
-        self.alike += logs["frac_reward_zero_std"] == 1
+        self.alike += values["frac_reward_zero_std"] == 1
         if self.alike == self.STEPS:
             self.say(
                 f"in the first {self.STEPS} steps all completions of a problem had the same reward, and without "

@@ -80,7 +80,7 @@ class Rollouts:
                     "temperature (vLLM: --logprobs-mode processed_logprobs)"
                 )
         if len(silent) == len(self.pool.seats):
-            raise BadInput(f"cannot take rollouts from {'; '.join(silent)}")
+            raise BadInput(f"cannot take rollouts from {'; '.join(silent)}. A slow server wants a larger patience")
         for failure in silent:
             self.pool.warn(f"{failure}; going on without it until it answers")
 

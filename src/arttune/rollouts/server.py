@@ -191,7 +191,7 @@ def _difference(read: list[int], asked: Asked) -> str:
 def _told(error: openai.OpenAIError) -> str:
     """What went wrong, in one line."""
     if isinstance(error, openai.APITimeoutError):
-        return "no answer in time (one that needs longer wants a larger patience)"
+        return "no answer in time"
     if isinstance(error, openai.APIConnectionError):
         return f"no connection ({error.__cause__ or error})"
     body = getattr(error, "body", None)
