@@ -51,7 +51,7 @@ class Settings:
     size: int | None = _setting(None, "Side of the canvas in pixels. Default: 64 tokens' worth.")
     start: str = _setting("grey", "What the canvas starts from: grey, noise, a colour (#c08040) or a picture file.")
     ground: str = _setting("#808080", "Colour behind the transparent parts of a start picture.")
-    steps: int = _setting(300, "Optimiser steps.")
+    steps: int = _setting(450, "Optimiser steps.")
     batch_size: int = _setting(8, "Problems in one forward pass.")
     accumulate: int = _setting(1, "Forward passes in one optimiser step.")
     learning_rate: float = _setting(0.02, "Peak rate: root mean square change of a pixel a step, in [0, 1] units.")
@@ -59,7 +59,7 @@ class Settings:
     warmup: int = _setting(10, "Steps of linear warm-up.")
     seed: int = _setting(0, "Seed of the start, the order of problems and the validation split.")
     validation: int = _setting(50, "Training problems kept out to choose the best checkpoint by.")
-    eval_every: int = _setting(100, "Steps between validations; each also writes a checkpoint.")
+    eval_every: int = _setting(150, "Steps between validations; each also writes a checkpoint.")
     test_limit: int = _setting(150, "Test problems to score before and after; 0 for all.")
     max_new_tokens: int | None = _setting(None, "Longest answer in tokens. Default: the task's own.")
     dtype: str = _setting(

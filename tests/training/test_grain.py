@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import train
-from grain import CHANNELS, FINEST, GAIN, STRENGTH, patterns, quiet, with_grain, without_grain
+from grain import CHANNELS, GAIN, STRENGTH, patterns, quiet, with_grain, without_grain
 from reader import Reader
 from scenes import scene
 
@@ -34,7 +34,7 @@ def noise(strength: float) -> torch.Tensor:
 
 def test_patterns_are_orthonormal_and_the_quiet_ones_are_not_flat():
     found = patterns().flatten(1)
-    assert len(found) == 3 * FINEST**2
+    assert len(found) == 3 * 14**2
     torch.testing.assert_close(found @ found.T, torch.eye(len(found)), atol=1e-5, rtol=0)
     assert quiet(CHANNELS, 0).mean((2, 3)).abs().max() < 1e-6
 

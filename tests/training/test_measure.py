@@ -55,7 +55,7 @@ def test_the_whole_table_is_written(tiny_folder, tmp_path, monkeypatch, capsys):
     torch.set_num_threads(threads)
     found = json.loads((tmp_path / "m.json").read_text())
     assert [(row["kind"], row["n"]) for row in found["vision"]] == [("object", 2), ("word", 2)]
-    assert found["text"]["problems"] == 2
+    assert [(cost["picture"], cost["problems"]) for cost in found["text"]] == [("blank", 2), ("noise", 2), ("word", 2)]
     assert "nats a token" in capsys.readouterr().out
 
 
@@ -64,7 +64,7 @@ def test_divergence_is_the_mean_over_all_tokens(reader, monkeypatch):
     """Against both distributions written out, on the ordinary route with pixels."""
     task = get_task("reasoning_gym:chain_sum")
     monkeypatch.setattr(measure, "get_task", lambda _: task)
-    cost = measure.text(reader, 3, 112, 0)
+    cost = measure.text(reader, "blank", 3, 112, 0)
     empty, sums, count = scene("empty", 112, {"blank": 1}).pixels, 0.0, 0
     for problem in task.load("test")[:3]:
         turn = reader.turn(problem.question, problem.completion or "")

@@ -7,9 +7,9 @@ much of a picture's texture. This gives a small one the like, by construction an
 - no block reads or writes them, so they reach the merger as they are;
 - there every patch's strengths are mixed by a fixed rotation and added to the token, in directions of their own.
 
-The patterns are products of cosines (the discrete cosine transform of a patch) in opponent colours: of those with fewer
-than `FINEST` half periods a side, the ones that the training's pictures have least of. So those are seen as before
-(their tokens move by 2 to 6 % of their length), and a picture of one colour is to the model what it was.
+The patterns are products of cosines (the discrete cosine transform of a patch) in opponent colours: those that the
+training's pictures have least of, which are among the finest. So those are seen as before (their tokens move by 4 to
+11 % of their length), and a picture of one colour is to the model what it was.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ import torch
 from arttune.models.graft import FAMILY
 from scenes import scene
 
-CHANNELS = 32
-FINEST = 8  # half periods in the 14 pixels of a patch: a pattern has two pixels at least from its peak to its trough
+CHANNELS = 64
 STRENGTH = 0.1  # a pattern's root mean square strength in noise of that standard deviation
-GAIN = 0.3  # how far such noise moves a token, of a token's length
+GAIN = 2.4  # how far such noise moves a token, of a token's length
 SLOPE = 0.5  # how far such noise moves the merger's GELU: near zero that is a line and a little of a parabola
 PICTURES = 24  # of each kind, to find the quiet patterns with
 KINDS = ("word", "phrase", "number", "object", "count", "pair", "chart")
@@ -34,9 +33,9 @@ OPPONENT = ((1, 1, 1), (1, 0, -1), (-1, 2, -1))  # light and dark, red and blue,
 
 
 def patterns() -> torch.Tensor:
-    """All patterns `(3 * FINEST**2, 3, 14, 14)` of a patch's pixels: orthonormal, one colour after the other."""
+    """All patterns `(3 * 14**2, 3, 14, 14)` of a patch's pixels: orthonormal, one colour after the other."""
     n = FAMILY.patch
-    waves = torch.cos(math.pi * torch.arange(FINEST)[:, None] * (torch.arange(n) + 0.5) / n)
+    waves = torch.cos(math.pi * torch.arange(n)[:, None] * (torch.arange(n) + 0.5) / n)
     waves = waves / waves.norm(dim=1, keepdim=True)
     colours = torch.tensor(OPPONENT, dtype=torch.float32)
     colours = colours / colours.norm(dim=1, keepdim=True)
@@ -64,19 +63,22 @@ def quiet(count: int, seed: int) -> torch.Tensor:
     return found[energy.argsort()[:count]]
 
 
-def with_grain(tower: Any, seed: int) -> Any:
-    """A new tower that sees what `tower` (float32, on the CPU) sees, and carries the grain besides."""
+def with_grain(tower: Any, seed: int, channels: int = CHANNELS) -> Any:
+    """A new tower that sees what `tower` (float32, on the CPU) sees, and carries the grain in `channels` besides.
+
+    `channels` is a multiple of the tower's head size, so that a head stays as it is.
+    """
     width = tower.config.hidden_size
     head = width // tower.config.num_heads
     config = copy(tower.config)
-    config.hidden_size, config.num_heads = width + CHANNELS, (width + CHANNELS) // head
+    config.hidden_size, config.num_heads = width + channels, (width + channels) // head
     wide = type(tower)(config).eval()
     with torch.no_grad():
         for name, weight in wide.named_parameters():
             old = tower.get_parameter(name)
             part = _old_part(name, weight.zero_(), old.shape)
             part.copy_(old.view(part.shape) * _norm_scale(name, weight, old))
-        wide.patch_embed.proj.weight[width:] = kernels(quiet(CHANNELS, seed))
+        wide.patch_embed.proj.weight[width:] = kernels(quiet(channels, seed))
         _into_tokens(wide, tower, seed)
     return wide
 
@@ -110,18 +112,19 @@ def _norm_scale(name: str, wide: torch.Tensor, old: torch.Tensor) -> float:
 def _into_tokens(wide: Any, tower: Any, seed: int) -> None:
     """Set the merger's weights that take the added channels to the tokens."""
     width, merged = tower.config.hidden_size, FAMILY.merge**2
+    channels = wide.config.hidden_size - width
     dice = torch.Generator().manual_seed(seed + 1)
     picture = (0.5 + STRENGTH * torch.randn(3, 224, 224, generator=dice)).clamp(0, 1)
     seen = tower(FAMILY.patches(picture), torch.tensor([FAMILY.grid((224, 224))]))
     stream, token = (x.square().mean().sqrt() for x in (seen.last_hidden_state, seen.pooler_output))
-    features, size = CHANNELS * merged, seen.pooler_output.shape[-1]
+    features, size = channels * merged, seen.pooler_output.shape[-1]
     mixing = torch.linalg.qr(torch.randn(features, features, generator=dice))[0]
     directions = torch.randn(size, features, generator=dice) / size**0.5
     first, last = wide.merger.mlp[0], wide.merger.mlp[2]
     wide.merger.ln_q.weight[width:] = 1.0
     # What the norm leaves of a strength, with as many more channels in its mean.
-    normed = STRENGTH / (stream * (width / (width + CHANNELS)) ** 0.5)
+    normed = STRENGTH / (stream * (width / (width + channels)) ** 0.5)
     into = first.weight[-features:].view(features, merged, -1)
-    into[:, :, width:] = (mixing * (SLOPE / normed)).view(features, merged, CHANNELS)
+    into[:, :, width:] = (mixing * (SLOPE / normed)).view(features, merged, channels)
     # GELU's slope at zero is a half.
     last.weight[:, -features:] = directions * (GAIN * token * (size / features) ** 0.5 / (SLOPE / 2))

@@ -3,8 +3,8 @@
     python training/vision_tower/measure.py --model smol --json measured.json
 
 Held-out renders: fonts that were never trained on, layouts drawn from other seeds, at 224 pixels; greedy answers of the
-model's own `generate`, exact match but for case and a full stop. Text: GSM8K test problems with an empty
-picture in front, against the model without one.
+model's own `generate`, exact match but for case and a full stop. Text: GSM8K test problems with a picture in front that
+has nothing to do with them (empty, noisy, or a word), against the model without one.
 """
 
 from __future__ import annotations
@@ -80,12 +80,12 @@ def vision(reader: Reader, kind: str, n: int, side: int, show: int) -> dict[str,
 
 
 @torch.inference_mode()
-def text(reader: Reader, n: int, side: int, replies_of: int) -> dict[str, Any]:
-    """What an empty picture changes on GSM8K: mean divergence a token, and how many greedy answers."""
+def text(reader: Reader, kind: str, n: int, side: int, replies_of: int) -> dict[str, Any]:
+    """What a picture of one kind changes on GSM8K: mean divergence a token, and how many greedy answers."""
     problems = get_task("gsm8k").load("test")[:n]
-    empty = scene("empty", side, {"blank": 1}).pixels
+    picture = scene("empty", side, {kind: 1}, HELD_OUT).pixels
     divergence, changed, count = 0.0, 0, 0
-    tokens = reader.see([empty])
+    tokens = reader.see([picture])
     for problem in problems:
         turn = reader.turn(problem.question, problem.completion or "")
         alone, beside = distributions(reader, tokens, [turn])
@@ -94,8 +94,9 @@ def text(reader: Reader, n: int, side: int, replies_of: int) -> dict[str, Any]:
         count += len(alone)
     questions = [problem.question for problem in problems[:replies_of]]
     bare = replies(reader, questions, None, 48)
-    with_picture = replies(reader, questions, [empty] * len(questions), 48)
+    with_picture = replies(reader, questions, [picture] * len(questions), 48)
     return {
+        "picture": kind,
         "problems": n,
         "tokens": count,
         "kl": divergence / count,
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=200, help="renders of each kind")
     parser.add_argument("--kinds", nargs="*", default=list(KINDS))
     parser.add_argument("--texts", type=int, default=100, help="GSM8K problems for the divergence; half are answered")
+    parser.add_argument("--front", nargs="*", default=["blank", "noise", "word"], help="kinds of picture before these")
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--show", type=int, default=0, help="answers of each kind to print")
     parser.add_argument("--json", type=Path)
@@ -127,15 +129,18 @@ def main() -> None:
         print(
             f"{kind:8} {row['correct']:4}/{row['n']} {100 * row['accuracy']:5.1f} % [{low:.1f}, {high:.1f}]", flush=True
         )
-    cost = text(reader, args.texts, args.side, args.texts // 2) if args.texts else None
-    if cost:
+    costs = []
+    for kind in args.front if args.texts else []:
+        cost = text(reader, kind, args.texts, args.side, args.texts // 2)
+        costs.append(cost)
         print(
-            f"empty picture, {cost['problems']} GSM8K problems: {cost['kl']:.4f} nats a token, likeliest token changed "
-            f"{100 * cost['likeliest_changed']:.1f} %, greedy answers changed {100 * cost['answers_changed']:.0f} %"
+            f"{kind} in front of {cost['problems']} GSM8K problems: {cost['kl']:.4f} nats a token, likeliest changed "
+            f"{100 * cost['likeliest_changed']:.1f} %, greedy answers changed {100 * cost['answers_changed']:.0f} %",
+            flush=True,
         )
     print(f"{time.monotonic() - began:.0f} s on {describe()}")
     if args.json:
-        args.json.write_text(json.dumps({"vision": rows, "text": cost, "machine": describe()}, indent=2) + "\n")
+        args.json.write_text(json.dumps({"vision": rows, "text": costs, "machine": describe()}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

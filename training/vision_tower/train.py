@@ -32,7 +32,7 @@ import torch
 from arttune.errors import BadInput
 from arttune.models.graft import read_tower, save_tower
 from codes import Codes
-from grain import with_grain, without_grain
+from grain import CHANNELS, with_grain, without_grain
 from reader import Reader
 from reading import Texts, learn_codes, learn_to_read
 from run import Run
@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--see", type=int, default=12000, help="steps of see")
     parser.add_argument("--write", type=int, default=4000, help="steps of write")
     parser.add_argument("--read", type=int, default=600, help="steps of read")
+    parser.add_argument("--grain", type=int, default=CHANNELS, help="channels of fine grain, whole heads of 32")
     parser.add_argument("--patches", type=int, default=768, help="patches in a step of all stages but codes and read")
     parser.add_argument("--rows", type=int, default=12, help="pictures in a step of read")
     parser.add_argument(
@@ -91,6 +92,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--save-every", type=float, default=120, help="seconds between checkpoints")
     args = parser.parse_args()
+    head = SHAPE["hidden_size"] // SHAPE["num_heads"]
+    if args.grain < head or args.grain % head:
+        parser.error(f"--grain: {args.grain} channels are not whole heads of {head}")
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     run, reader = Run(args.out, args.save_every), Reader(args.model, dtype=getattr(torch, args.dtype))
@@ -104,7 +108,8 @@ def main() -> None:
         learn_to_see(run, reader, codes, args)
         learn_to_write(run, reader, codes, args)
     learn_to_read(run, reader, texts, args)
-    save_tower(with_grain(reader.tower.cpu(), args.seed), args.out / "tower.safetensors", {"seed": str(args.seed)})
+    grained = with_grain(reader.tower.cpu(), args.seed, args.grain)
+    save_tower(grained, args.out / "tower.safetensors", {"seed": str(args.seed)})
 
 
 if __name__ == "__main__":

