@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 # huggingface_hub reads this when it is first imported, so it stands before the imports.
@@ -16,6 +17,8 @@ import torch
 import zoo
 
 torch.set_num_threads(2)
+# In a shell's background Ctrl-C is ignored, by `make test` and by all that it starts; some tests send one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=zoo.NAMES)
