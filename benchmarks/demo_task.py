@@ -47,7 +47,6 @@ def run(settings: Settings) -> dict[str, Any]:
         before, after = train(settings, Path(folder) / "run")
     return {
         "task": settings.task,
-        "steps": settings.steps,
         "commonest": answer,
         "commonest_share": share,
         "before": before.as_dict(),
@@ -63,12 +62,9 @@ def shown(score: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", action="append", help="only this one, without its prefix (repeatable)")
-    parser.add_argument("--steps", type=int, help="optimiser steps, if not the demo's")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     demo = replace(Settings.read(RECIPE, {}), threads=2)
-    if options.steps:
-        demo = replace(demo, steps=options.steps, eval_every=options.steps // 2)
     results = []
     print(f"{demo.steps} steps of {demo.batch_size}, {demo.test_limit} test problems, {describe()}", flush=True)
     for name in options.task or TASKS:

@@ -25,6 +25,7 @@ from arttune.machine import describe
 from arttune.models.graft import FAMILY
 from arttune.prompts import placeholder
 from arttune.tasks import get_task
+from arttune.tasks.task import Problem
 from painter import HELD_OUT
 from parts import Scene
 from reader import Reader
@@ -80,9 +81,13 @@ def vision(reader: Reader, kind: str, n: int, side: int, show: int) -> dict[str,
 
 
 @torch.inference_mode()
-def text(reader: Reader, kind: str, n: int, side: int, replies_of: int) -> dict[str, Any]:
-    """What a picture of one kind changes on GSM8K: mean divergence a token, and how many greedy answers."""
-    problems = get_task("gsm8k").load("test")[:n]
+def text(
+    reader: Reader, kind: str, problems: list[Problem], side: int, questions: list[str], bare: list[str]
+) -> dict[str, Any]:
+    """What a picture of one kind changes: mean divergence a token of `problems`, and how many greedy answers.
+
+    `bare` are the answers to `questions` without a picture.
+    """
     picture = scene("empty", side, {kind: 1}, HELD_OUT).pixels
     divergence, changed, count = 0.0, 0, 0
     tokens = reader.see([picture])
@@ -92,12 +97,10 @@ def text(reader: Reader, kind: str, n: int, side: int, replies_of: int) -> dict[
         divergence += F.kl_div(beside, alone, log_target=True, reduction="sum").item()
         changed += int((alone.argmax(-1) != beside.argmax(-1)).sum())
         count += len(alone)
-    questions = [problem.question for problem in problems[:replies_of]]
-    bare = replies(reader, questions, None, 48)
     with_picture = replies(reader, questions, [picture] * len(questions), 48)
     return {
         "picture": kind,
-        "problems": n,
+        "problems": len(problems),
         "tokens": count,
         "kl": divergence / count,
         "likeliest_changed": changed / count,
@@ -129,9 +132,12 @@ def main() -> None:
         print(
             f"{kind:8} {row['correct']:4}/{row['n']} {100 * row['accuracy']:5.1f} % [{low:.1f}, {high:.1f}]", flush=True
         )
+    problems = get_task("gsm8k").load("test")[: args.texts] if args.texts else []
+    questions = [problem.question for problem in problems[: len(problems) // 2]]
+    bare = replies(reader, questions, None, 48)
     costs = []
-    for kind in args.front if args.texts else []:
-        cost = text(reader, kind, args.texts, args.side, args.texts // 2)
+    for kind in args.front if problems else []:
+        cost = text(reader, kind, problems, args.side, questions, bare)
         costs.append(cost)
         print(
             f"{kind} in front of {cost['problems']} GSM8K problems: {cost['kl']:.4f} nats a token, likeliest changed "
