@@ -10,7 +10,7 @@ import zoo
 from arttune import ArtConfig, prepare
 from arttune.errors import BadInput
 from arttune.families import FAMILIES
-from arttune.prompts import PAD, placeholder, with_picture
+from arttune.prompts import PAD, fix_template, placeholder, with_picture
 
 TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 2 + 2?"}]
 
@@ -81,3 +81,28 @@ def test_prepare_needs_a_family_a_place_and_the_tokens():
         prepare(dataset.rename_column("prompt", "input"), zoo.tokenizer(), ArtConfig(family="qwen2_5_vl"))
     with pytest.raises(BadInput, match="without a user turn"):
         with_picture([TURNS[0]], 4)
+
+
+def test_fixed_arguments_are_as_if_given_each_time():
+    """The reference is transformers' own way to give them."""
+    free, fixed = zoo.plain_tokenizer(), zoo.plain_tokenizer()
+    template = "{% if thinking is false %}\n{{ mood ~ 2 * times ~ '\n' }}{% endif %}\n" + free.chat_template
+    free.chat_template = fixed.chat_template = template
+    arguments = {"thinking": False, "mood": 'it\'s "so"', "times": 3}
+    fix_template(fixed, arguments)
+    for turns in (TURNS, TURNS[:1]):
+        wanted = free.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **arguments)
+        assert fixed.apply_chat_template(turns, tokenize=False, add_generation_prompt=True) == wanted
+        assert wanted != free.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+
+
+def test_arguments_that_no_template_could_take():
+    tokenizer = zoo.plain_tokenizer()
+    with pytest.raises(BadInput, match="template: a-b=1 is no argument"):
+        fix_template(tokenizer, {"a-b": 1})
+    with pytest.raises(BadInput, match="template: a=None is no argument"):
+        fix_template(tokenizer, {"a": None})
+    tokenizer.chat_template = None
+    with pytest.raises(BadInput, match="no chat template that could take a"):
+        fix_template(tokenizer, {"a": 1})
+    fix_template(tokenizer, {})

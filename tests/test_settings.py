@@ -8,7 +8,7 @@ import yaml
 from transformers import get_scheduler
 
 from arttune.errors import BadInput
-from arttune.settings import SCHEDULES, Settings
+from arttune.settings import SCHEDULES, Settings, named_values
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
@@ -60,6 +60,9 @@ def test_what_is_written_reads_back_the_same(tmp_path):
         ("threads: -1", "at least 1"),
         ("report_to: crystal_ball", "trackers installed here"),
         ("seed: -1", "between 0 and"),
+        ("trl: loss_type", "trl: 'loss_type' has no value"),
+        ("trl: 'reward_weights=[1'", r"trl: 'reward_weights=\[1' is not readable"),
+        ("template: enable_thinking", "template: 'enable_thinking' has no value"),
         ("- steps", "must hold `name: value` lines"),
         ("steps: [", "not readable YAML"),
     ],
@@ -68,6 +71,17 @@ def test_a_bad_file_is_named_with_its_setting(tmp_path, text, complaint):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(BadInput, match=complaint):
         Settings.read(tmp_path / "c.yaml", {})
+
+
+def test_named_values_are_yaml_and_may_be_lists():
+    text = "loss_type=dr_grpo, reward_weights=[1, 0.5],chat_template_kwargs={enable_thinking: false, x: 1} ,beta=0.1,"
+    assert named_values("trl", text) == {
+        "loss_type": "dr_grpo",
+        "reward_weights": [1, 0.5],
+        "chat_template_kwargs": {"enable_thinking": False, "x": 1},
+        "beta": 0.1,
+    }
+    assert named_values("trl", None) == {}
 
 
 def test_a_missing_file(tmp_path):

@@ -15,12 +15,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from transformers import AutoTokenizer
 
 from arttune import Painting, cli, training
 from arttune.errors import BadInput
 from arttune.evaluate import wilson
 from arttune.objectives import studio
 from arttune.records import read_metrics
+from arttune.scoring import Request, open_request
+from arttune.serving import request_line
 from arttune.settings import Settings
 
 WORDS = ("red", "green", "blue", "grey")
@@ -53,6 +56,25 @@ def settings(tiny_folder: Path, problems: Path, **changes: object) -> Settings:
         "threads": 1,
     }
     return Settings(**(chosen | changes))
+
+
+def test_a_painting_keeps_the_arguments_of_its_chat_template(tiny_folder, problems, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    tokenizer.chat_template = "{% if loud %}LOUD {% endif %}" + tokenizer.chat_template
+    tokenizer.save_pretrained(tiny_folder)
+    run = settings(tiny_folder, problems, steps=1, template="loud=true")
+    training.train(run, tmp_path / "run", str)
+    assert Painting.load(tmp_path / "run" / "art.png").provenance.template == {"loud": True}
+
+    def asked(**request: str) -> tuple[str, dict]:
+        ready = open_request(Request(model=str(tiny_folder), task=str(problems), **request))
+        turns = ready.problems[0].prompt
+        return ready.loaded.tokenizer.apply_chat_template(turns, tokenize=False)[:5], ready.template
+
+    assert asked(adapter=str(tmp_path / "run")) == ("LOUD ", {"loud": True})
+    assert asked(adapter=str(tmp_path / "run"), template="loud=false")[0] != "LOUD "
+    assert asked(adapter="none")[0] != "LOUD "
+    assert '"chat_template_kwargs": {"loud": true}' in request_line(tmp_path / "run" / "art.png", "m", 80, "hi")
 
 
 def test_a_run_writes_its_folder(tiny_folder, problems, tmp_path):

@@ -122,6 +122,7 @@ class Provenance:
     start: str | None = None
     task: str | None = None
     objective: str | None = None
+    template: dict[str, Any] = field(default_factory=dict)
     steps: int | None = None
     seed: int | None = None
     scores: list[dict[str, Any]] = field(default_factory=list)
@@ -168,7 +169,7 @@ class Painting:
             self.provenance.size = self.size
             self.provenance.arttune = __version__
             for name, value in asdict(self.provenance).items():
-                if value not in (None, []):
+                if value not in (None, [], {}):
                     chunks.add_itxt(CHUNK + name, json.dumps(value))
             chunks.add_text("Software", f"arttune {__version__}")
         data = io.BytesIO()
@@ -195,6 +196,7 @@ class Painting:
             return cls(pixels_of(picture))
         provenance = Provenance(**{k: v for k, v in values.items() if k in known})
         try:
+            provenance.template = dict(provenance.template)
             if provenance.size is not None:
                 provenance.size = (int(provenance.size[0]), int(provenance.size[1]))
             for score in provenance.scores:

@@ -6,6 +6,7 @@ the picture and then the question builds the very same tokens.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -59,6 +60,20 @@ def with_instruction(conversation: list[dict[str, str]], instruction: str) -> li
     turn = next(message for message in reversed(messages) if message["role"] == "user")
     turn["content"] = f"{turn['content']}\n\n{instruction}"
     return messages
+
+
+def fix_template(tokenizer: PreTrainedTokenizerBase, arguments: dict[str, Any]) -> None:
+    """Make `arguments` (`{"enable_thinking": False}`) part of the chat template, so that whoever applies it has them.
+
+    Raises `BadInput` where there is no template, or for a value that is not text, a number or true or false.
+    """
+    if arguments and not isinstance(tokenizer.chat_template, str):
+        raise BadInput(f"template: this tokenizer has no chat template that could take {', '.join(arguments)}")
+    for name, value in arguments.items():
+        if not name.isidentifier() or not isinstance(value, (str, int, float, bool)):
+            raise BadInput(f"template: {name}={value} is no argument; write name=true, name=3 or name=text")
+    fixed = "".join(f"{{% set {name} = {json.dumps(value)} %}}" for name, value in arguments.items())
+    tokenizer.chat_template = fixed + tokenizer.chat_template if fixed else tokenizer.chat_template
 
 
 def _refuse_twice(text: str) -> None:

@@ -15,7 +15,8 @@ from arttune.evaluate import Sample, Score, evaluate
 from arttune.loading import load
 from arttune.machine import PRECISIONS
 from arttune.models import Loaded, load_model
-from arttune.prompts import with_instruction
+from arttune.prompts import fix_template, with_instruction
+from arttune.settings import named_values
 from arttune.tasks import Problem, Task, get_task
 from arttune.tuner import art_layer
 
@@ -35,6 +36,7 @@ class Request:
     grader: str | None = None
     reward: str | None = None
     instruction: str | None = None
+    template: str | None = None
     dtype: str = "auto"
     threads: int | None = None
     seed: int = 0
@@ -42,7 +44,10 @@ class Request:
 
 @dataclass
 class Ready:
-    """A request whose every name was found; `art` is the painting's file, `warnings` are for the user to read."""
+    """A request whose every name was found.
+
+    `art` is the painting's file, `template` what the chat template was given, `warnings` are for the user to read.
+    """
 
     request: Request
     task: Task
@@ -51,6 +56,7 @@ class Ready:
     model: Any
     picture_tokens: int = 0
     art: Path | None = None
+    template: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def run(self) -> tuple[Score, list[Sample]]:
@@ -88,15 +94,17 @@ def open_request(request: Request) -> Ready:
     art = None if request.adapter == "none" else painting_file(request.adapter)
     # Read before the model is loaded, so that an unreadable picture is found at once.
     made = None if art is None else Painting.load(art).provenance
+    template = named_values("template", request.template) or (made.template if made else {})
     loaded = load_model(request.model, request.dtype)
+    fix_template(loaded.tokenizer, template)
     if art is None:
-        return Ready(request, task, problems, loaded, loaded.model)
+        return Ready(request, task, problems, loaded, loaded.model, template=template)
     model = load(loaded.model, art)
     warnings = []
     if made is not None and made.model not in (None, request.model, loaded.model.name_or_path):
         warnings.append(f"{art} was painted for {made.model}, not for {request.model}; it may do nothing here")
     tokens = art_layer(model).configs["default"].tokens
-    return Ready(request, task, problems, loaded, model, tokens, art, warnings)
+    return Ready(request, task, problems, loaded, model, tokens, art, template, warnings)
 
 
 def painted_for(adapter: Path) -> str:

@@ -33,7 +33,9 @@ def request_line(path: Path, model: str, port: int, question: str | None) -> str
     made = Painting.load(path).provenance
     asked = [{"role": "user", "content": question}] if question else _first_problem(made.task if made else None)
     mark = "data:image/png;base64,"
-    body = json.dumps({"model": model, "messages": with_uri(asked, mark), "temperature": 0, "max_tokens": 256})
+    template = {"chat_template_kwargs": made.template} if made and made.template else {}
+    asks = {"model": model, "messages": with_uri(asked, mark), "temperature": 0, "max_tokens": 256}
+    body = json.dumps(asks | template)
     # printf is part of the shell, so the picture may be longer than a command line.
     text = body.replace("\\", "\\\\").replace("%", "%%").replace(f'"{mark}"', f'"{mark}%s"')
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from dataclasses import asdict, dataclass, field, fields
@@ -48,6 +49,7 @@ class Settings:
         None, "Weight of staying near what the starting canvas says. Default: grpo 0, dpo TRL's own."
     )
     trl: str | None = _setting(None, "Further arguments of TRL's config: loss_type=dr_grpo,scale_rewards=none.")
+    template: str | None = _setting(None, "Arguments of the model's chat template: enable_thinking=false.")
     size: int | None = _setting(None, "Side of the canvas in pixels. Default: 64 tokens' worth.")
     start: str = _setting("grey", "What the canvas starts from: grey, noise, a colour (#c08040) or a picture file.")
     ground: str = _setting("#808080", "Colour behind the transparent parts of a start picture.")
@@ -91,6 +93,7 @@ class Settings:
         for name in ("learning_rate", "temperature"):
             if getattr(self, name) <= 0:
                 raise BadInput(f"{name} is {getattr(self, name)}; it must be above 0")
+        named_values("trl", self.trl), named_values("template", self.template)
         if self.generations < 2:
             raise BadInput(f"generations is {self.generations}; grpo compares at least 2 completions of a problem")
         if not 0 <= self.seed < 2**32:
@@ -124,21 +127,30 @@ class Settings:
             lines.append(yaml.safe_dump({item.name: getattr(self, item.name)}, sort_keys=False).strip())
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    def further(self) -> dict[str, Any]:
-        """The arguments in `trl`, each value read as YAML. Raises `BadInput`."""
-        found = {}
-        for part in (self.trl or "").split(","):
-            name, equals, value = part.strip().partition("=")
-            if name and not equals:
-                raise BadInput(f"trl: {part.strip()!r} has no value; write name=value,name=value")
-            if name:
-                found[name] = yaml.safe_load(value)
-        return found
-
     def changed_by(self, flags: dict[str, Any]) -> list[str]:
         """The names among `flags` whose values differ from these settings."""
         mine = asdict(self)
         return [name for name, value in flags.items() if mine[name] != value]
+
+
+def named_values(setting: str, text: str | None) -> dict[str, Any]:
+    """What `text`, the value of `setting`, names: `name=value,name=[value,value]`, each value read as YAML.
+
+    Raises `BadInput`.
+    """
+    found = {}
+    for part in re.split(r",(?![^\[{]*[\]}])", text or ""):  # not at the commas in brackets
+        name, equals, value = part.strip().partition("=")
+        if name and not equals:
+            raise BadInput(f"{setting}: {part.strip()!r} has no value; write name=value,name=value")
+        if name:
+            try:
+                found[name.strip()] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                raise BadInput(
+                    f"{setting}: {part.strip()!r} is not readable; write name=value,name=[value,value]"
+                ) from None
+    return found
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -27,10 +27,11 @@ from arttune.loading import load
 from arttune.machine import precision
 from arttune.models import Loaded, load_model
 from arttune.objectives import OBJECTIVES, Problems, Studio
+from arttune.prompts import fix_template
 from arttune.records import Metrics, last_checkpoint
 from arttune.report import learning_curve, start_and_end
 from arttune.rollouts import NoServer
-from arttune.settings import Settings
+from arttune.settings import Settings, named_values
 from arttune.tasks import get_task, hold_out
 from arttune.tuner import ArtConfig, art_layer
 
@@ -124,7 +125,9 @@ def _open(settings: Settings) -> tuple[Problems, Loaded]:
                 raise BadInput(f"{problem.where}: no chosen and rejected; dpo needs both for each training problem")
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    return Problems(task, train_set, validation, test), load_model(settings.model, settings.dtype)
+    loaded = load_model(settings.model, settings.dtype)
+    fix_template(loaded.tokenizer, named_values("template", settings.template))
+    return Problems(task, train_set, validation, test), loaded
 
 
 def _canvas_config(settings: Settings, loaded: Loaded) -> ArtConfig:
@@ -171,6 +174,7 @@ def _paint(studio: Studio, trainer: Trainer, checkpoint: Path | None) -> list[Sc
         start=settings.start,
         task=studio.problems.task.name,
         objective=settings.objective,
+        template=named_values("template", settings.template),
         steps=steps,
         seed=settings.seed,
     )

@@ -86,7 +86,10 @@ def verify(ready: Ready, url: str, concurrency: int = 8) -> Verdict:
     model, tokenizer = ready.model, ready.loaded.tokenizer
     uri = data_uri(ready.art.read_bytes())
     sampling = Sampling(
-        request.max_new_tokens or task.max_new_tokens, 0.0, forbidden=tuple(vision_tokens(model.config))
+        request.max_new_tokens or task.max_new_tokens,
+        temperature=0.0,
+        forbidden=tuple(vision_tokens(model.config)),
+        template=ready.template,
     )
     shown = [with_picture(p.prompt, ready.picture_tokens) for p in problems]
     ids = tokenizer.apply_chat_template(shown, add_generation_prompt=True, tokenize=True, return_dict=True)["input_ids"]

@@ -77,7 +77,6 @@ def test_scoring_and_sampling_run_the_prefix_once(tmp_path):
         ({"batch_size": 6, "generations": 4}, "6, which is no multiple of generations, 4"),
         ({"batch_size": 32}, "a step takes 8 problems .* there are only 4"),
         ({"trl": "loss_tipe=grpo"}, "trl: .*loss_tipe"),
-        ({"trl": "loss_type"}, "'loss_type' has no value"),
         ({"rewards": "task=much"}, "'much' is no weight"),
         ({"rewards": "nothing_like_it:at_all"}, "cannot be imported"),
         ({"rollouts": "localhost:8000"}, "http://"),

@@ -40,7 +40,7 @@ def info(
                     low, high = score["ci95"]
                     shown = f"{score['accuracy']:.1%} [{low:.1%}, {high:.1%}] of {score['n']} ({score.get('split')})"
                     table.add_row(escape(f"score, {score.get('adapter')}"), escape(shown))
-            elif value is not None:
+            elif value not in (None, {}):
                 shown = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
                 table.add_row(name, escape(shown))
         table.add_row("pixels", "as painted" if found.intact() else "CHANGED since they were painted")

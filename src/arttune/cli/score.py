@@ -28,6 +28,9 @@ def evaluate(
     instruction: Annotated[
         str | None, typer.Option(help="Words to add to each prompt: what a painting has to compete with.")
     ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Arguments of the chat template, name=value. Default: those of the painting.")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="bfloat16, float32, or auto: the faster here.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: torch's own choice.")] = None,
     seed: Annotated[int, typer.Option(help="Recorded with the score; decoding is greedy.")] = 0,
@@ -55,6 +58,7 @@ def evaluate(
             grader=grader,
             reward=reward,
             instruction=instruction,
+            template=template,
             dtype=dtype,
             threads=threads,
             seed=seed,
@@ -89,6 +93,9 @@ def verify(
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer. Default: the task's own.")] = None,
     grader: Annotated[str | None, typer.Option(help="Grade of your own task: number, exact or math.")] = None,
     reward: Annotated[str | None, typer.Option(help="Python grade of your own task, module:function.")] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Arguments of the chat template, name=value. Default: those of the painting.")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="Precision here: bfloat16, float32, or auto: the faster.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
@@ -111,6 +118,7 @@ def verify(
                 max_new_tokens=max_new_tokens,
                 grader=grader,
                 reward=reward,
+                template=template,
                 dtype=dtype,
             )
         )

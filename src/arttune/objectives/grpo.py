@@ -23,6 +23,7 @@ from arttune.objectives.studio import Studio
 from arttune.records import Listener
 from arttune.rollouts import Pool, Rollouts, Server
 from arttune.rollouts.rollouts import urls
+from arttune.settings import named_values
 from arttune.tasks import Problem
 
 MODEL = "model"  # rollouts by the model itself
@@ -124,7 +125,10 @@ def grpo(studio: Studio) -> Trainer:
         # A server that does not answer is given up in time for a second try.
         servers = [Server(url, timeout=s.patience / 2) for url in urls(s.rollouts)]
         pool = Pool(servers, patience=s.patience, warn=studio.say)
-        kind, rollouts = Served, {"rollout_func": Rollouts(pool, studio.folder, s.seed)}
+        kind, rollouts = (
+            Served,
+            {"rollout_func": Rollouts(pool, studio.folder, s.seed, named_values("template", s.template))},
+        )
     args = studio.configured(GRPOConfig, arguments)
     trainer = studio.trainer(kind, args, rows, reward_funcs=functions, **rollouts)
     trainer.add_callback(Unmoved(studio.say))

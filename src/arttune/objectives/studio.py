@@ -17,7 +17,7 @@ from arttune.models import Loaded
 from arttune.optimizer import CanvasMuon
 from arttune.prompts import prepare
 from arttune.records import Bar, Metrics, Recorder
-from arttune.settings import Settings
+from arttune.settings import Settings, named_values
 from arttune.tasks import Problem, Task
 from arttune.tuner import ArtConfig, art_layer
 
@@ -71,7 +71,7 @@ class Studio:
 
     def configured(self, kind: Callable[..., Any], own: dict[str, Any]) -> Any:
         """TRL's config `kind`: what every objective has, then its `own`, then the user's. Raises `BadInput`."""
-        further = self.settings.further()
+        further = named_values("trl", self.settings.trl)
         try:
             return kind(**(self.arguments() | own | further))
         except (TypeError, ValueError) as error:

@@ -29,10 +29,11 @@ class Rollouts:
     """A `rollout_func` for TRL's GRPOTrainer that samples from the servers of `pool`.
 
     `folder` gets a log, a line a step: which picture, and of each group which problem, server, lengths and failures.
+    `template` are the arguments that the trainer's chat template has been given for good, which servers must be told.
     """
 
-    def __init__(self, pool: Pool, folder: Path, seed: int) -> None:
-        self.pool, self.seed, self.path = pool, seed, folder / LOG
+    def __init__(self, pool: Pool, folder: Path, seed: int, template: dict[str, Any] | None = None) -> None:
+        self.pool, self.seed, self.path, self.template = pool, seed, folder / LOG, template or {}
         self.begun = False
 
     def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
@@ -98,7 +99,7 @@ class Rollouts:
             min_p=trainer.min_p or 0.0,
             repetition_penalty=trainer.repetition_penalty,
             forbidden=tuple(vision_tokens(trainer.model.config)),
-            template=dict(trainer.chat_template_kwargs),
+            template=self.template | trainer.chat_template_kwargs,
         )
 
     def _asked(self, prompts: list[Any], trainer: Any, uri: str, step: int) -> list[Asked]:
