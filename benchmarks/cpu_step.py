@@ -1,6 +1,6 @@
 """What makes a training step fast on CPU: the precision, plain attention, batches of similar length.
 
-    ARTTUNE_DATA=../shared/data python benchmarks/cpu_step.py | tee benchmarks/cpu_step.txt
+    ARTTUNE_DATA=FOLDER python benchmarks/cpu_step.py | tee benchmarks/cpu_step.txt
 
 A step is forward and backward of 16 SVAMP problems through `smol` on two threads, as `arttune train` runs it. The first
 arm has none of the measures, the next ones add them one at a time, the last ones are the two precisions. Each arm is a
@@ -32,13 +32,14 @@ def steps(dtype: str, plain: bool, grouped: bool, count: int) -> list[float]:
     """Seconds of `count` training steps in this process, after one to warm up."""
     import torch
     from peft import get_peft_model
-    from transformers import PrinterCallback, TrainerCallback
+    from transformers import TrainerCallback
     from trl import SFTTrainer
 
     from arttune import ArtConfig
     from arttune.models import load_model
-    from arttune.objectives import Studio
+    from arttune.objectives import Problems, Studio
     from arttune.objectives.sft import sft
+    from arttune.records import Metrics
     from arttune.settings import Settings
     from arttune.tasks import get_task
 
@@ -56,14 +57,15 @@ def steps(dtype: str, plain: bool, grouped: bool, count: int) -> list[float]:
             times.append(time.perf_counter() - self.begun)
 
     settings = Settings(steps=WARM + count, batch_size=16, validation=0, threads=2)
-    problems = get_task(settings.task).load("train")
-    model = get_peft_model(loaded.model, ArtConfig(start="noise"))
+    task = get_task(settings.task)
+    config = ArtConfig(start="noise", family=loaded.family.name)
+    model = get_peft_model(loaded.model, config)
     with tempfile.TemporaryDirectory() as folder:
-        studio = Studio(settings, loaded, model, problems, [], lambda: None, Path(folder), [Clock()])
-        trainer = sft(studio)
+        problems, metrics = Problems(task, task.load("train"), [], []), Metrics(Path(folder, "metrics.jsonl"))
+        trainer = sft(Studio(settings, loaded, model, config, problems, metrics, Path(folder), print))
+        trainer.add_callback(Clock())
         if not grouped:
             trainer._get_train_sampler = lambda rows=None: SFTTrainer._get_train_sampler(trainer, rows)
-        trainer.remove_callback(PrinterCallback)
         trainer.train()
     return times[WARM:]
 
@@ -86,7 +88,7 @@ def main() -> None:
     for _ in range(options.rounds):
         for arm in arms:
             command = [sys.executable, __file__, "--here", "--arm", arm, "--steps", str(options.steps)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             times[arm] += json.loads(done.stdout.splitlines()[-1])
     first = statistics.median(next(iter(times.values())))
     print(f"{describe()}; {options.rounds} rounds of {options.steps} steps")

@@ -1,7 +1,7 @@
 """Where the time of a GRPO step goes, and what has to travel for it: the picture, against an adapter or the weights.
 
     scripts/vllm_cpu.sh serve MODEL --port 8000 &
-    export ARTTUNE_DATA=../shared/data
+    export ARTTUNE_DATA=FOLDER
     python benchmarks/grpo_step.py --rollouts http://127.0.0.1:8000 | tee benchmarks/grpo_step.txt
 
 A short run on SVAMP with rollouts from the server. `rollout` is the time until all completions are there; of it,

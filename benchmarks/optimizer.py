@@ -1,6 +1,6 @@
 """Which optimiser and rate paint best? The measurement behind `arttune train`'s defaults.
 
-    ARTTUNE_DATA=../shared/data python benchmarks/optimizer.py --steps 60 | tee benchmarks/optimizer.txt
+    ARTTUNE_DATA=FOLDER python benchmarks/optimizer.py --steps 60 | tee benchmarks/optimizer.txt
 
 Every arm paints the same canvas on the same SVAMP problems in the same order, from the same start, with a cosine
 schedule (one arm apart) over the same number of steps; 140 training problems are kept out for a loss and a score at
@@ -35,7 +35,7 @@ from arttune.tuner import art_layer
 
 
 class Momentum(torch.optim.Optimizer):
-    """Momentum whose step is `shape(momentum)`; the two arms that are not Adam."""
+    """Momentum whose step is `shape(momentum)`."""
 
     def __init__(
         self, params: Iterable[torch.Tensor], lr: float, shape: Callable[[torch.Tensor], torch.Tensor]

@@ -127,6 +127,11 @@ def test_a_file_that_is_no_picture_is_bad_input(tmp_path):
         start_pixels(str(tmp_path / "notes.png"), SIZE)
 
 
+def test_a_folder_is_no_picture(tmp_path):
+    with pytest.raises(BadInput, match="cannot be read: Is a directory"):
+        Painting.load(tmp_path)
+
+
 def test_an_unknown_start_is_bad_input():
     with pytest.raises(BadInput, match="no picture file and no colour"):
         start_pixels("blurple.png", SIZE)

@@ -141,8 +141,8 @@ def test_info(run, painting):
     assert code == 0
     assert "qwen2_5_vl" in out
     assert "as painted" in out
-    code, out, _ = run("info", painting, "--json")
-    assert json.loads(out)["intact"] is True
+    code, out, _ = run("info", painting.parent, "--json")
+    assert json.loads(out)["intact"] is True, "of a run folder too"
 
 
 def test_info_on_pictures_that_are_not_ours(run, painting, tmp_path):

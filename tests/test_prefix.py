@@ -142,6 +142,7 @@ def test_generate_runs_the_prefix_once_and_gives_back_the_prompts_as_they_came(n
     assert torch.equal(found[:, :width], made["input_ids"])
     assert runs[1:] == [3 * (width - runs[0]), 3, 3], "the rest of the prompts in one pass, then a token each"
     assert torch.equal(model.generate(**made, **asked, num_beams=1), found)
+    assert torch.equal(model.generate(**made, **asked, use_cache=False), found)
     beams = model.generate(**made, **asked, num_beams=2)
     assert beams.shape == found.shape
 

@@ -74,14 +74,16 @@ def test_the_readme_opens_with_the_two_commands_and_links_to_what_is_there():
         assert (ROOT / link).exists(), link
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/design.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/servers.md"])
 def test_commands_in_the_docs_exist(page):
     from typer.main import get_command
 
     from arttune.cli import app
 
     known = get_command(app).commands
-    for line in re.findall(r"^arttune (.*)$", (ROOT / page).read_text(), re.M):
+    lines = re.findall(r"^arttune (.*)$", (ROOT / page).read_text(), re.M)
+    assert lines
+    for line in lines:
         words = line.split("#")[0].split()
         options = {o for p in known[words[0]].params for o in p.opts}
         assert {w for w in words if w.startswith("--")} <= options, line

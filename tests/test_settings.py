@@ -50,6 +50,8 @@ def test_what_is_written_reads_back_the_same(tmp_path):
         ("steps: true", "steps is True"),
         ("learning_rate: -1", "above 0"),
         ("learning_rate: fast", "must be a number"),
+        ("learning_rate: .nan", "learning_rate is nan; it must be above 0 and finite"),
+        ("learning_rate: .inf", "learning_rate is inf; it must be above 0 and finite"),
         ("temperature: 0", "temperature is 0.0; it must be above 0"),
         ("generations: 1", "compares at least 2"),
         ("warmup: -1", "cannot be negative"),
@@ -82,6 +84,12 @@ def test_named_values_are_yaml_and_may_be_lists():
         "beta": 0.1,
     }
     assert named_values("trl", None) == {}
+
+
+def test_a_file_is_not_blamed_for_a_flag(tmp_path):
+    (tmp_path / "c.yaml").write_text("steps: 3\n")
+    with pytest.raises(BadInput, match=r"^steps is 0"):
+        Settings.read(tmp_path / "c.yaml", {"steps": 0})
 
 
 def test_a_missing_file(tmp_path):

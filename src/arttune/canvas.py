@@ -94,6 +94,10 @@ def _open(path: Path) -> Image.Image:
         raise BadInput(f"{path}: no such file") from None
     except UnidentifiedImageError:
         raise BadInput(f"{path} is not a picture; give a PNG (or another format that Pillow reads)") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from None
+    except Image.DecompressionBombError as error:
+        raise BadInput(f"{path} is too large a picture ({error}); make it smaller first") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise BadInput(f"{path} is truncated or damaged ({error}); copy it again from where it came") from None
     return picture

@@ -2,9 +2,9 @@
 
 A frozen model sees a picture as tokens, and a few directions in which all tokens move together dominate the gradient:
 read as a matrix with a row for each token and a column for each of its pixels, its median singular value is a
-twentieth of the largest. An optimiser that works pixel by pixel (Adam) follows those few directions, and what tells
-the tokens apart comes late. Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) replaces the momentum matrix
-by its nearest orthogonal one, so that every direction moves equally fast. All the way is too far: the smallest
+twentieth of the largest or less. An optimiser that works pixel by pixel (Adam) follows those few directions, and what
+tells the tokens apart comes late. Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) replaces the momentum
+matrix by its nearest orthogonal one, so that every direction moves equally fast. All the way is too far: the smallest
 directions are noise. So singular values are levelled only down to a tenth of the largest.
 `benchmarks/optimizer.txt` has the measurement.
 """

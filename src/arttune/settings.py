@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import types
 import typing
@@ -60,7 +61,10 @@ class Settings:
     schedule: str = _setting("cosine", "Learning-rate schedule, by its name in transformers.")
     warmup: int = _setting(10, "Steps of linear warm-up.")
     seed: int = _setting(0, "Seed of the start, the order of problems and the validation split.")
-    validation: int = _setting(50, "Training problems kept out to choose the best checkpoint by.")
+    validation: int = _setting(
+        50,
+        "Training problems kept out: an earlier checkpoint is taken if it leads on them by more than chance.",
+    )
     eval_every: int = _setting(150, "Steps between validations; each also writes a checkpoint.")
     test_limit: int = _setting(150, "Test problems to score before and after; 0 for all.")
     max_new_tokens: int | None = _setting(None, "Longest answer in tokens. Default: the task's own.")
@@ -91,8 +95,8 @@ class Settings:
             if getattr(self, name) < 0:
                 raise BadInput(f"{name} is {getattr(self, name)}; it cannot be negative")
         for name in ("learning_rate", "temperature"):
-            if getattr(self, name) <= 0:
-                raise BadInput(f"{name} is {getattr(self, name)}; it must be above 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise BadInput(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
         named_values("trl", self.trl), named_values("template", self.template)
         if self.generations < 2:
             raise BadInput(f"generations is {self.generations}; grpo compares at least 2 completions of a problem")
@@ -114,6 +118,7 @@ class Settings:
         unknown = sorted(set(values) - {item.name for item in fields(cls)})
         if unknown:
             raise BadInput(f"{path}: unknown setting {', '.join(unknown)}; `arttune train --help` lists them")
+        cls(**flags)  # so that the file is not blamed for these
         try:
             return cls(**(values | flags))
         except BadInput as error:

@@ -112,6 +112,29 @@ def test_a_saved_tower_is_taken_with_its_own_shape(text_folder, tmp_path):
         assert torch.equal(weight, expected[name].half().float()), name
 
 
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}, r"positions \(linear\)"),
+        ({"attention_bias": True}, r"no place for the text model's .*o_proj\.bias"),
+    ],
+)
+def test_what_would_change_the_text_is_refused(tmp_path, change, complaint):
+    LlamaForCausalLM(LlamaConfig(**SIZES, **change)).save_pretrained(tmp_path)
+    zoo.plain_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(BadInput, match=complaint):
+        graft(read_text_model(tmp_path))
+
+
+def test_a_tokenizer_without_a_chat_template_is_refused(text_folder):
+    tokenizer = AutoTokenizer.from_pretrained(text_folder)
+    tokenizer.chat_template = None
+    (text_folder / "chat_template.jinja").unlink(missing_ok=True)
+    tokenizer.save_pretrained(text_folder)
+    with pytest.raises(BadInput, match="no chat template"):
+        read_text_model(text_folder)
+
+
 def test_other_sources_are_refused(tmp_path):
     with pytest.raises(BadInput, match="no such file or folder"):
         read_text_model(tmp_path / "nothing")

@@ -28,7 +28,7 @@ TASK = Task("words", "", lambda split: PROBLEMS, lambda p, t: Grade(t == p.compl
 def studio(tmp_path, problems=PROBLEMS, task=TASK, **changes) -> Studio:
     tokenizer = zoo.tokenizer()
     base = zoo.tiny("qwen2_5_vl")
-    loaded = Loaded("tiny", None, base, tokenizer, QWEN2_5_VL)
+    loaded = Loaded(None, base, tokenizer, QWEN2_5_VL)
     settings = Settings(
         **({"steps": 2, "batch_size": 4, "warmup": 0, "validation": 0, "schedule": "constant"} | changes)
     )

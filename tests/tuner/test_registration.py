@@ -7,20 +7,23 @@ import copy
 import peft.mapping
 import pytest
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model
+from peft import LoraConfig, LoraModel, PeftConfig, PeftModel, PeftType, get_peft_model
 
 import zoo
 from arttune import ArtConfig, ArtModel, BadInput, Painting
 from arttune.tuner import art_layer
-from arttune.tuner.registration import register
 
 
 def test_peft_still_keeps_methods_in_three_plain_dictionaries():
     """If this fails, PEFT changed: arttune/tuner/registration.py is the one file to mend."""
-    register()
-    assert peft.mapping.PEFT_TYPE_TO_CONFIG_MAPPING["ART"] is ArtConfig
-    assert peft.mapping.PEFT_TYPE_TO_TUNER_MAPPING["ART"] is ArtModel
-    assert peft.mapping.PEFT_TYPE_TO_PREFIX_MAPPING["ART"] == "art_"
+    for table, ours, lora in (
+        (peft.mapping.PEFT_TYPE_TO_CONFIG_MAPPING, ArtConfig, LoraConfig),
+        (peft.mapping.PEFT_TYPE_TO_TUNER_MAPPING, ArtModel, LoraModel),
+        (peft.mapping.PEFT_TYPE_TO_PREFIX_MAPPING, "art_", "lora_"),
+    ):
+        assert type(table) is dict
+        assert table["ART"] == ours
+        assert table[PeftType.LORA] == lora
 
 
 def test_a_saved_config_comes_back_through_peft(tmp_path):

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from arttune.records import read_metrics
+
 
 class Run:
     """A training run's folder: what is logged, and what a killed run goes on from."""
@@ -44,9 +46,8 @@ class Run:
     def _forget(self, stage: str, after: int) -> None:
         """Drop what was logged of steps that a kill undid."""
         path = self.folder / "log.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-        kept = [line for line in lines if (was := json.loads(line))["stage"] != stage or was["step"] <= after]
-        path.with_suffix(".new").write_text("".join(kept))
+        kept = [line for line in read_metrics(path) if line["stage"] != stage or line["step"] <= after]
+        path.with_suffix(".new").write_text("".join(json.dumps(line) + "\n" for line in kept))
         os.replace(path.with_suffix(".new"), path)
 
     def steps(self, stage: str, total: int, part: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[int]:

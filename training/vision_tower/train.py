@@ -30,6 +30,7 @@ from pathlib import Path
 import torch
 
 from arttune.errors import BadInput
+from arttune.machine import PRECISIONS, precision
 from arttune.models.graft import read_tower, save_tower
 from codes import Codes
 from grain import CHANNELS, with_grain, without_grain
@@ -88,7 +89,9 @@ def main() -> None:
     parser.add_argument("--see-rate", type=float, default=6e-4, help="peak rate of see and write")
     parser.add_argument("--read-rate", type=float, default=3e-4, help="peak rate of read")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="what is computed in")
+    parser.add_argument(
+        "--dtype", default="auto", choices=PRECISIONS, help="what is computed in; auto: the faster here"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--save-every", type=float, default=120, help="seconds between checkpoints")
     args = parser.parse_args()
@@ -97,7 +100,7 @@ def main() -> None:
         parser.error(f"--grain: {args.grain} channels are not whole heads of {head}")
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    run, reader = Run(args.out, args.save_every), Reader(args.model, dtype=getattr(torch, args.dtype))
+    run, reader = Run(args.out, args.save_every), Reader(args.model, dtype=getattr(torch, precision(args.dtype)))
     texts = Texts(reader, 80)
     begin(reader, args)
     if args.tower is None:

@@ -25,7 +25,7 @@ def main() -> None:
     try:
         app()
     except BadInput as error:
-        say(str(error))
+        say(" ".join(str(error).split()))
         sys.exit(2)
     except Exception as error:
         if os.environ.get("ARTTUNE_DEBUG"):

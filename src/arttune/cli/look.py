@@ -16,14 +16,16 @@ from arttune.errors import BadInput
 
 @app.command()
 def info(
-    painting: Annotated[Path, typer.Argument(help="The PNG.")],
+    painting: Annotated[Path, typer.Argument(help="The PNG, or a run folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Show what made a painting, and check that its pixels are still the painted ones."""
     from dataclasses import asdict
 
     from arttune.canvas import Painting, sha256
+    from arttune.scoring import painting_file
 
+    painting = painting_file(str(painting))
     found = Painting.load(painting)
     made = found.provenance
     if made is None:

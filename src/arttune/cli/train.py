@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ def train(
     from arttune.rollouts import NoServer
 
     flags = {name: value for name, value in settings.items() if value is not None}
+    go_on = f"{program()} train --resume --out {shlex.quote(str(out_folder))}"
     try:
         if resume:
             if config is not None:
@@ -38,11 +40,11 @@ def train(
         else:
             scores = training.train(Settings.read(config, flags), out_folder, say)
     except NoServer as error:
-        say(f"{error}. Once a server is well, go on with: {program()} train --resume --out {out_folder}")
+        say(f"{error}. Once a server is well, go on with: {go_on}")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         if (out_folder / training.CONFIG).is_file():
-            say(f"interrupted; go on with: {program()} train --resume --out {out_folder}")
+            say(f"interrupted; go on with: {go_on}")
         raise typer.Exit(1) from None
     out.print(score_table(scores))
     for line in (

@@ -16,8 +16,7 @@ from transformers import (
 
 from arttune.errors import BadInput
 from arttune.families import Family, detect
-from arttune.machine import device as best_device
-from arttune.machine import fast_attention, precision
+from arttune.machine import device, fast_attention, precision
 from arttune.models.smol import REVISION, smol_folder
 
 
@@ -37,7 +36,6 @@ EMBEDDED = {"smol": Embedded("SmolLM2-135M-Instruct on a small vision tower (Apa
 class Loaded:
     """A frozen base model, ready for an adapter."""
 
-    name: str
     revision: str | None
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -45,25 +43,29 @@ class Loaded:
 
 
 def source_of(name: str) -> str:
-    """The folder of an embedded model, which is made if need be; any other name as it is."""
-    embedded = EMBEDDED.get(name)
-    return str(embedded.folder()) if embedded else name
+    """The folder of an embedded model, which is made if need be; a local folder or a hub id as it is.
+
+    Raises `BadInput` for what can be neither.
+    """
+    if name in EMBEDDED:
+        return str(EMBEDDED[name].folder())
+    if Path(name).is_dir():
+        if not Path(name, "config.json").is_file():
+            raise BadInput(f"{name} has no config.json; give a model folder as transformers saves it")
+    elif name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise BadInput(
+            f"unknown model {name!r}: no such folder, and no hub id (owner/name). Embedded: {', '.join(EMBEDDED)}"
+        )
+    return name
 
 
-def load_model(name: str, dtype: str = "auto", device: str | None = None) -> Loaded:
-    """Load `name` with its tokenizer, on the device that suits this machine unless one is given.
+def load_model(name: str, dtype: str = "auto") -> Loaded:
+    """Load `name` with its tokenizer, on the device that suits this machine.
 
     `dtype` is as in the settings: bfloat16, float32, or auto for the faster here. Raises `BadInput` for an unknown
     name or family.
     """
-    embedded = EMBEDDED.get(name)
     source = source_of(name)
-    if not embedded and not Path(name).is_dir() and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
-        raise BadInput(
-            f"unknown model {name!r}: no such folder, and no hub id (owner/name). Embedded: {', '.join(EMBEDDED)}"
-        )
-    if Path(source).is_dir() and not Path(source, "config.json").is_file():
-        raise BadInput(f"{source} has no config.json; give a model folder as transformers saves it")
     try:
         config = AutoConfig.from_pretrained(source)
         family = detect(config)
@@ -74,7 +76,7 @@ def load_model(name: str, dtype: str = "auto", device: str | None = None) -> Loa
     except (OSError, ValueError) as error:
         line = str(error).strip().splitlines()[0]
         raise BadInput(f"model {name!r} cannot be loaded: {line}") from None
-    revision = embedded.revision if embedded else getattr(config, "_commit_hash", None)
-    model = model.requires_grad_(False).to(device or best_device()).eval()
+    revision = EMBEDDED[name].revision if name in EMBEDDED else getattr(config, "_commit_hash", None)
+    model = model.requires_grad_(False).to(device()).eval()
     fast_attention(model)
-    return Loaded(name, revision, model, tokenizer, family)
+    return Loaded(revision, model, tokenizer, family)

@@ -21,6 +21,7 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
 )
 
+from arttune.errors import BadInput
 from arttune.families import by_name
 from arttune.models.text import TextModel
 from arttune.prompts import END, PAD, START, VIDEO
@@ -115,7 +116,7 @@ def _with_vision_tokens(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokeniz
     )
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         tokenizer.pad_token = "<|endoftext|>"
-    template = str(tokenizer.chat_template)
+    template = tokenizer.chat_template
     if PAD not in template:
         content = re.compile(r"(message|messages\[0\])(\['content'\]|\[\"content\"\]|\.content)")
         tokenizer.chat_template = RENDER + content.sub(r"render(\1\2)", template)
@@ -164,6 +165,8 @@ def _config(text: TextModel, tokenizer: PreTrainedTokenizerBase, shape: dict[str
 def _copy_text(text: TextModel, model: Qwen2_5_VLForConditionalGeneration) -> None:
     target = dict(model.model.language_model.named_parameters())
     source = dict(text.model.model.named_parameters())
+    if set(source) - set(target):
+        raise BadInput(f"the graft has no place for the text model's {', '.join(sorted(set(source) - set(target)))}")
     for name, parameter in target.items():
         if name == "embed_tokens.weight":
             _copy_rows(source[name], parameter)

@@ -47,6 +47,11 @@ def read_text_model(source: Path) -> TextModel:
         raise BadInput(
             f"{source} is a {model.config.model_type} model; the graft takes {' and '.join(SUPPORTED)} types"
         )
+    kind = model.config.rope_parameters["rope_type"]
+    if kind != "default":
+        raise BadInput(f"{source} scales its rotary positions ({kind}); the graft takes models with plain ones")
+    if tokenizer.chat_template is None:
+        raise BadInput(f"{source}: its tokenizer has no chat template; the graft takes chat models")
     return TextModel(model.eval(), tokenizer)
 
 

@@ -73,11 +73,14 @@ class Studio:
         """TRL's config `kind`: what every objective has, then its `own`, then the user's. Raises `BadInput`."""
         further = named_values("trl", self.settings.trl)
         try:
-            return kind(**(self.arguments() | own | further))
+            args = kind(**(self.arguments() | own | further))
         except (TypeError, ValueError) as error:
             if not further:
                 raise
             raise BadInput(f"trl: {' '.join(str(error).split())}") from error
+        if args.n_gpu > 1:
+            args._n_gpu = 1  # or transformers copies the model to every GPU in sight and multiplies the batch
+        return args
 
     def trainer(self, kind: type[Trainer], args: Any, rows: Callable[[list[Problem]], Dataset], **own: Any) -> Trainer:
         """A trainer of `kind` whose data sets `rows` makes of problems, with the `own` arguments of an objective."""

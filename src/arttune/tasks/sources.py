@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def read_jsonl(path: Path, needed: Iterable[str] = ()) -> list[tuple[str, dict[s
                     found.append((where, _row(line, where, needed)))
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise BadInput(f"{path} cannot be read as UTF-8 JSON Lines: {error}") from None
     if not found:
         raise BadInput(f"{path} has no problems in it; write one JSON object a line")

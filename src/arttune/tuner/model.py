@@ -202,7 +202,8 @@ class ArtModel(BaseTuner):
         """What `generate` takes to go on from the prefix of all rows, run once; empty where nothing can be shared."""
         asked = kwargs.get("generation_config") or self.model.generation_config
         wants = [kwargs.get(name, getattr(asked, name, None)) for name in OWN_CACHE]
-        if not self.layer.family.shares_prefix or any(value not in (None, 1) for value in wants):
+        cached = kwargs.get("use_cache", getattr(asked, "use_cache", None)) is not False
+        if not cached or not self.layer.family.shares_prefix or any(value not in (None, 1) for value in wants):
             return {}
         mask = kwargs.get("attention_mask")
         mask = torch.ones_like(input_ids) if mask is None else mask

@@ -1,0 +1,29 @@
+"""The benchmarks still run: as short as they can, and for their printed result."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("ARTTUNE_DATA" not in os.environ, reason="ARTTUNE_DATA names no folder with svamp in it")
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("cpu_step.py", ("--rounds", "1", "--steps", "1", "--arm", "plain attention"), "1.00 of the first"),
+        ("optimizer.py", ("--steps", "2", "--batch", "2", "--arm", "muon 0.02"), "kept-out loss"),
+    ],
+)
+def test_it_runs(name, arguments, says, tmp_path):
+    command = [sys.executable, str(FOLDER / name), *arguments, "--json", str(tmp_path / "found.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout
+    assert '"ratios"' in (tmp_path / "found.json").read_text()
