@@ -140,12 +140,12 @@ def spectrum(trainer: Grouped) -> list[float]:
     return [float(values[i] / values[-1]) for i in (0, len(values) // 2, -2, -1)]
 
 
-def run(arm: str, steps: int, batch: int, seed: int) -> dict[str, Any]:
+def run(arm: str, steps: int, batch: int, seed: int, size: int | None) -> dict[str, Any]:
     start, schedule, make = ARMS[arm]
     loaded = load_model("smol")
     task = get_task("svamp")
     rest, kept = hold_out(task.load("train"), 140, seed)
-    model = get_peft_model(loaded.model, ArtConfig(start=start, seed=seed))
+    model = get_peft_model(loaded.model, ArtConfig(start=start, seed=seed, size=size))
     config = model.peft_config["default"]
     arguments = SFTConfig(
         output_dir="runs/bench",
@@ -210,13 +210,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=int, help="side of the canvas in pixels; 224 by default")
     parser.add_argument("--arm", action="append", choices=list(ARMS), help="only this arm (repeatable)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(2)
     results = []
     for arm in options.arm or ARMS:
-        found = run(arm, options.steps, options.batch, options.seed)
+        found = run(arm, options.steps, options.batch, options.seed, options.size)
         if not results:
             shown = ", ".join(f"{share:.3f}" for share in found["spectrum"])
             print(f"singular values of the first gradient, smallest, median, top two: {shown}", flush=True)
