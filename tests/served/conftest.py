@@ -22,16 +22,16 @@ ROOT = Path(__file__).parent.parent.parent
 class Vllm:
     """A server process that can be killed and started again on the same port."""
 
-    def __init__(self, log: Path, dtype: str) -> None:
+    def __init__(self, log: Path, dtype: str, model: str = "smol") -> None:
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             self.port = found.getsockname()[1]
-        self.url, self.log, self.dtype = f"http://127.0.0.1:{self.port}", log, dtype
+        self.url, self.log, self.dtype, self.model = f"http://127.0.0.1:{self.port}", log, dtype, model
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, wait: bool = True) -> Vllm:
-        arguments = ["--port", str(self.port), "--dtype", self.dtype, "--served-model-name", "smol"]
-        command = [ROOT / "scripts" / "vllm_cpu.sh", "serve", source_of("smol"), *arguments]
+        arguments = ["--port", str(self.port), "--dtype", self.dtype, "--served-model-name", self.model]
+        command = [ROOT / "scripts" / "vllm_cpu.sh", "serve", source_of(self.model), *arguments]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         if wait:

@@ -1,9 +1,15 @@
-"""The default model on a stock server: the same greedy tokens as transformers' own generate, for fifty pictures."""
+"""A test bed on a stock server: the same greedy tokens as transformers' own generate, for fifty pictures.
+
+`qwen-0.5b` takes part where `ARTTUNE_QWEN` names the folder that `benchmarks/make_qwen.py` made.
+"""
 
 from __future__ import annotations
 
 import io
+import os
 import random
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,13 +20,29 @@ from arttune.rollouts.server import data_uri
 from arttune.tuner import vision_tokens
 from reading import ASKED
 from scenes import scene
+from served.conftest import Vllm
 
 pytestmark = pytest.mark.vllm
 
 
+@pytest.fixture(params=["smol", "qwen-0.5b"])
+def bed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Vllm]]:
+    """The model by its name, and a server with it in float32."""
+    if request.param == "smol":
+        yield "smol", request.getfixturevalue("exact")
+        return
+    folder = os.environ.get("ARTTUNE_QWEN")
+    if not folder:
+        pytest.skip("ARTTUNE_QWEN names no folder of qwen-0.5b")
+    server = Vllm(tmp_path / "qwen.log", "float32", folder).start()
+    yield folder, server
+    server.kill()
+
+
 @torch.no_grad()
-def test_fifty_pictures_get_the_same_greedy_tokens(exact):
-    loaded = load_model("smol", "float32")
+def test_fifty_pictures_get_the_same_greedy_tokens(bed):
+    name, exact = bed
+    loaded = load_model(name, "float32")
     model, tokenizer = loaded.model, loaded.tokenizer
     banned = vision_tokens(model.config)
     sampling = Sampling(16, temperature=0.0, forbidden=tuple(banned))
