@@ -3,17 +3,19 @@
     ARTTUNE_DATA=FOLDER python benchmarks/optimizer.py --steps 60 | tee benchmarks/optimizer.txt
 
 Every arm paints the same canvas on the same SVAMP problems in the same order, from the same start, with a cosine
-schedule (one arm apart) over the same number of steps; 140 training problems are kept out for a loss and a score at
-the end. Arms: Muon on the matrix of picture tokens (what arttune uses) over rates and momenta, Adam likewise, the sign
-of the momentum, the momentum normalised to unit root mean square, and Adam preconditioned in the space of the tower's
-linear patch embedding. One rate is one unit of [0, 1] pixel range a step. Printed first are the singular values of the
-first gradient as a matrix of picture tokens: what Muon is for.
+schedule (one arm apart) over the same number of steps; 140 training problems are kept out for a loss and a score at the
+end, and for `p`, the mean probability of a problem's whole supervised answer. Arms: Muon on the matrix of picture
+tokens (what arttune uses) over rates and momenta, Adam likewise, the sign of the momentum, the momentum normalised to
+unit root mean square, and Adam preconditioned in the space of the tower's linear patch embedding. One rate is one unit
+of [0, 1] pixel range a step. Printed first are the singular values of the first gradient as a matrix of picture tokens:
+what Muon is for.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -140,7 +142,18 @@ def spectrum(trainer: Grouped) -> list[float]:
     return [float(values[i] / values[-1]) for i in (0, len(values) // 2, -2, -1)]
 
 
-def run(arm: str, steps: int, batch: int, seed: int, size: int | None) -> dict[str, Any]:
+@torch.no_grad()
+def kept_out(trainer: Grouped) -> tuple[list[float], int]:
+    """The log-probability of each kept-out problem's whole answer, and how many tokens all have."""
+    found, tokens = [], 0
+    for batch in trainer.get_eval_dataloader():
+        outputs = trainer.model(**trainer._prepare_inputs(batch), fused_lm_head=True)
+        found += outputs.log_probs.sum(dim=1).tolist()
+        tokens += int(outputs.label_mask.sum())
+    return found, tokens
+
+
+def run(arm: str, steps: int, batch: int, seed: int, size: int | None, loss: str) -> dict[str, Any]:
     start, schedule, make = ARMS[arm]
     loaded = load_model("smol")
     task = get_task("svamp")
@@ -159,6 +172,7 @@ def run(arm: str, steps: int, batch: int, seed: int, size: int | None) -> dict[s
         bf16=False,
         max_length=None,
         completion_only_loss=True,
+        loss_type=loss,
         save_strategy="no",
         report_to="none",
         logging_steps=1,
@@ -181,7 +195,7 @@ def run(arm: str, steps: int, batch: int, seed: int, size: int | None) -> dict[s
     begun = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - begun
-    kept_loss = trainer.evaluate()["eval_loss"]
+    logps, tokens = kept_out(trainer)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     score, _ = evaluate(
         model,
@@ -199,7 +213,8 @@ def run(arm: str, steps: int, batch: int, seed: int, size: int | None) -> dict[s
         "arm": arm,
         "spectrum": first,
         "loss": sum(last) / len(last),
-        "kept_loss": kept_loss,
+        "kept_loss": -sum(logps) / tokens,
+        "kept_p": sum(math.exp(logp) for logp in logps) / len(logps),
         "train_seconds": seconds,
     }
     return found | score.as_dict()
@@ -211,21 +226,23 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, help="side of the canvas in pixels; 224 by default")
+    parser.add_argument("--loss", default="nll", help="TRL's loss_type: nll or dft")
     parser.add_argument("--arm", action="append", choices=list(ARMS), help="only this arm (repeatable)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(2)
     results = []
     for arm in options.arm or ARMS:
-        found = run(arm, options.steps, options.batch, options.seed, options.size)
+        found = run(arm, options.steps, options.batch, options.seed, options.size, options.loss)
         if not results:
             shown = ", ".join(f"{share:.3f}" for share in found["spectrum"])
             print(f"singular values of the first gradient, smallest, median, top two: {shown}", flush=True)
         results.append(found)
         low, high = found["ci95"]
         print(
-            f"{arm:28s} loss of last 20 steps {found['loss']:.3f}   kept-out loss {found['kept_loss']:.3f}   strict "
-            f"{found['accuracy']:6.1%} [{low:.1%}, {high:.1%}] of {found['n']}   {found['train_seconds']:.0f} s",
+            f"{arm:28s} loss of last 20 steps {found['loss']:.3f}   kept-out loss {found['kept_loss']:.3f}   "
+            f"p {found['kept_p']:.3f}   strict {found['accuracy']:6.1%} [{low:.1%}, {high:.1%}] of {found['n']}   "
+            f"{found['train_seconds']:.0f} s",
             flush=True,
         )
     if options.json:
