@@ -38,9 +38,12 @@ serve() {
     # The default takes nearly all memory for the cache.
     export VLLM_CPU_KVCACHE_SPACE="${VLLM_CPU_KVCACHE_SPACE:-1}" VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}"
     # Not `vllm serve`: it looks for a distribution named vllm, and this one is vllm-cpu.
+    # A prompt is read in one piece: on a CPU, vLLM fails at a seeded request that it began to read and left for later
+    # ("CPU Generator does not use offset"), and a step of training sends more than it reads at once.
     # Log-probabilities are those that were sampled from (--logprobs-mode), as a policy gradient needs them.
     exec "$env/bin/python" -m vllm.entrypoints.openai.api_server --host 127.0.0.1 --dtype bfloat16 --enforce-eager \
-        --max-model-len 2048 --max-num-seqs 64 --limit-mm-per-prompt '{"image": 1, "video": 0}' \
+        --max-model-len 2048 --max-num-seqs 64 --no-enable-chunked-prefill --max-num-batched-tokens 8192 \
+        --limit-mm-per-prompt '{"image": 1, "video": 0}' \
         --logprobs-mode processed_logprobs --model "$model" "$@"
 }
 

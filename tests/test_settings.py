@@ -92,6 +92,11 @@ def test_a_file_is_not_blamed_for_a_flag(tmp_path):
         Settings.read(tmp_path / "c.yaml", {"steps": 0})
 
 
+def test_each_objective_has_its_own_rate():
+    assert Settings(objective="grpo").rate < Settings(objective="sft").rate == Settings(objective="dpo").rate
+    assert Settings(objective="grpo", learning_rate=1).rate == 1.0
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(BadInput, match="no such file"):
         Settings.read(tmp_path / "none.yaml", {})

@@ -67,7 +67,7 @@ class Studio:
     def optimizer(self) -> CanvasMuon:
         """The optimiser of the canvas, for a trainer's `optimizers`; the trainer schedules its rate."""
         layer = art_layer(self.model)
-        return CanvasMuon([layer.canvas().weight], self.settings.learning_rate, layer.family.unit)
+        return CanvasMuon([layer.canvas().weight], self.settings.rate, layer.family.unit)
 
     def configured(self, kind: Callable[..., Any], own: dict[str, Any]) -> Any:
         """TRL's config `kind`: what every objective has, then its `own`, then the user's. Raises `BadInput`."""
@@ -113,7 +113,7 @@ class Studio:
             "max_steps": s.steps,
             "per_device_train_batch_size": s.batch_size,
             "gradient_accumulation_steps": s.accumulate,
-            "learning_rate": s.learning_rate,
+            "learning_rate": s.rate,
             "lr_scheduler_type": s.schedule,
             "warmup_steps": s.warmup,
             "max_grad_norm": 0.0,  # the optimiser is indifferent to the gradient's scale
