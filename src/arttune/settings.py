@@ -103,7 +103,8 @@ class Settings:
         for name in ("learning_rate", "temperature"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
                 raise BadInput(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
-        named_values("trl", self.trl), named_values("template", self.template)
+        for name in ("trl", "template"):
+            named_values(name, getattr(self, name))
         if self.generations < 2:
             raise BadInput(f"generations is {self.generations}; grpo compares at least 2 completions of a problem")
         if not 0 <= self.seed < 2**32:

@@ -125,10 +125,8 @@ def grpo(studio: Studio) -> Trainer:
         # A server that does not answer is given up in time for a second try.
         servers = [Server(url, timeout=s.patience / 2) for url in urls(s.rollouts)]
         pool = Pool(servers, patience=s.patience, warn=studio.say)
-        kind, rollouts = (
-            Served,
-            {"rollout_func": Rollouts(pool, studio.folder, s.seed, named_values("template", s.template))},
-        )
+        kind = Served
+        rollouts["rollout_func"] = Rollouts(pool, studio.folder, s.seed, named_values("template", s.template))
     args = studio.configured(GRPOConfig, arguments)
     trainer = studio.trainer(kind, args, rows, reward_funcs=functions, **rollouts)
     trainer.add_callback(Unmoved(studio.say))
