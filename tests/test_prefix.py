@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from itertools import combinations
 from typing import Any
 
 import pytest
 import torch
 from trl.trainer.utils import add_fused_lm_head
 
-from arttune.prefix import shared_length
+from arttune import prefix
+from arttune.prefix import packed, shared_length
 from arttune.tuner import ArtModel, art_layer
 from tuner.test_model import batch, painted, with_labels
 
@@ -46,7 +48,9 @@ def gradient(model: Any, made: dict[str, torch.Tensor], **extra: Any) -> tuple[A
 @pytest.mark.parametrize("name", SHARING)
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_shared_equals_naive(name, fused, attention, monkeypatch):
+@pytest.mark.parametrize("passes", [1, 3])
+def test_shared_equals_naive(name, fused, attention, passes, monkeypatch):
+    monkeypatch.setitem(prefix.OVERHEAD, "cpu", 0 if passes == 3 else 10**6)
     model = painted(name)
     model.get_base_model().set_attn_implementation({"text_config": attention})
     if fused:
@@ -55,11 +59,14 @@ def test_shared_equals_naive(name, fused, attention, monkeypatch):
     made = with_labels(batch(name, completion="It is 4."), 7)
     runs = count_backbone_tokens(model)
     ours, shared = gradient(model, made, **extra)
-    assert len(runs) == 2, "one prefix, one suffix"
+    assert len(runs) == 1 + passes, "one prefix, and the rows behind it together or each on its own"
     assert sum(runs) < made["input_ids"].numel() - 2 * 60, "the picture's tokens ran once, not three times"
+    if passes == 3:
+        unseen = 3 if fused else 0  # the last token of each row, which only stands as a label
+        assert sum(runs) == int(made["attention_mask"].sum()) - 2 * runs[0] - unseen, "no padding"
     with unshared(monkeypatch):
         theirs, naive = gradient(model, made, **extra)
-    assert len(runs) == 3
+    assert len(runs) == 2 + passes
     assert (shared - naive).norm() <= 1e-5 * naive.norm()
     assert torch.allclose(ours.loss, theirs.loss, rtol=1e-6)
     real = made["attention_mask"].bool()
@@ -129,6 +136,55 @@ def test_fused_outputs_of_a_left_padded_batch_equal_naive(name, monkeypatch):
     assert (shared - naive).norm() <= 1e-5 * naive.norm()
     for field in FIELDS:
         assert torch.allclose(getattr(ours, field).float(), getattr(theirs, field).float(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SHARING)
+@pytest.mark.parametrize("overhead", [0, 10**6])
+def test_completions_of_one_question_share_it(name, overhead, monkeypatch):
+    """Nine completions of three questions, shuffled as TRL does: the questions run once each."""
+    monkeypatch.setitem(prefix.OVERHEAD, "cpu", overhead)
+    model = painted(name)
+    add_fused_lm_head(model.get_base_model(), outputs=FIELDS)
+    prompts = batch(name, "left")
+    mixed = torch.tensor([2, 0, 1, 1, 0, 2, 0, 2, 1])
+    lengths = torch.tensor([3, 1, 5, 2, 4, 1, 5, 2, 4])
+    written = torch.arange(5) < lengths[:, None]
+    replies = torch.randint(20, 60, (9, 5), generator=torch.Generator().manual_seed(0)) * written
+    ids = torch.cat([prompts["input_ids"][mixed], replies], dim=1)
+    mask = torch.cat([prompts["attention_mask"][mixed], written.long()], dim=1)
+    labels = ids.masked_fill(mask == 0, -100)
+    labels[:, : -replies.shape[1]] = -100
+    made = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    runs = count_backbone_tokens(model)
+    ours, shared = gradient(model, made, fused_lm_head=True)
+    stems = prompts["attention_mask"].sum(dim=1) - 1 - runs[0]  # the last token of a prompt runs with the completion
+    assert runs[1] == 3 * int(stems.max())
+    assert sum(runs[2:]) == (9 * 5 if overhead else int(lengths.sum())), "nothing runs after the last token but one"
+    with unshared(monkeypatch):
+        theirs, naive = gradient(model, made, fused_lm_head=True)
+    assert (shared - naive).norm() <= 1e-5 * naive.norm()
+    for field in FIELDS:
+        assert torch.allclose(getattr(ours, field).float(), getattr(theirs, field).float(), atol=1e-5)
+
+
+def test_packs_are_the_cheapest():
+    """Against every way to cut the rows, in order of length, into packs."""
+
+    def cost(packs: list[list[int]], overhead: int) -> int:
+        return sum(len(pack) * max(lengths[row] for row in pack) + overhead for pack in packs)
+
+    lengths = [7, 2, 30, 3, 3, 31, 12, 1]
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    for overhead in (0, 5, 20, 1000):
+        found = packed(lengths, overhead)
+        assert sorted(row for pack in found for row in pack) == list(range(len(lengths)))
+        every = (
+            [order[a:b] for a, b in zip((0, *cuts), (*cuts, len(order)), strict=True)]
+            for count in range(len(order))
+            for cuts in combinations(range(1, len(order)), count)
+        )
+        assert cost(found, overhead) == min(cost(packs, overhead) for packs in every)
+    assert packed([4, 4], 64) in ([[0, 1]], [[1, 0]])
 
 
 @pytest.mark.parametrize("name", SHARING)

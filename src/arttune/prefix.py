@@ -1,18 +1,24 @@
-"""One prefix for the whole batch.
+"""What rows have in common runs once.
 
-Every row of a batch starts with the same tokens: the system prompt and the picture. Run once, their keys and values
-expanded over the rows, they give the same numbers and the same gradient as running them in every row, for a
-fraction of the work. A second saving sits beside it: where the caller will only look at some positions (those with a
-label), only their hidden states are returned, and the vocabulary projection runs there alone.
+Every row of a batch starts with the same tokens: the system prompt and the picture. Some rows go on alike for longer:
+the completions that reinforcement samples for one question, the two answers of a preference. So a batch runs as a
+tree: the prefix of all rows once, then each *stem* (what rows of one question share) once, then what is a row's own,
+each on the keys and values of what came before it. The numbers and the gradient are those of running every row whole,
+for a fraction of the work. Rows of like length run together, so little of it goes into padding, and where the caller
+will only look at some positions (those with a label), only their hidden states are returned and the vocabulary
+projection runs there alone.
 
-Both are done by standing in for the backbone's `forward` during one call, because everything that follows it (the
+All this is done by standing in for the backbone's `forward` during one call, because everything that follows it (the
 model's own head, TRL's fused one) then works as it is. `generate` gets the prefix as a cache that is already filled.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -20,6 +26,9 @@ from transformers import DynamicCache
 from transformers.utils import ModelOutput
 
 Positions = tuple[torch.Tensor, torch.Tensor]
+
+# Tokens that take as long as a pass of its own does, beside the time of its tokens.
+OVERHEAD = defaultdict(lambda: 4096, cpu=64)
 
 
 def shared_length(input_ids: torch.Tensor, attention_mask: torch.Tensor | None, wanted: Positions | None = None) -> int:
@@ -95,33 +104,122 @@ def stand_in(backbone: Any, shared: int, wanted: Positions | None) -> Iterator[N
 def _shared_forward(
     backbone: Any, plain: Any, shared: int, wanted: Positions | None, kwargs: dict[str, Any]
 ) -> ModelOutput:
-    input_ids = kwargs.pop("input_ids")
-    attention_mask = kwargs.pop("attention_mask", None)
+    ids = kwargs.pop("input_ids")
+    mask = kwargs.pop("attention_mask", None)
+    mask = torch.ones_like(ids) if mask is None else mask
     features = kwargs.pop("mm_encoder_outputs")
     types, grid = kwargs.pop("mm_token_type_ids"), kwargs.pop("image_grid_thw")
     kwargs = {name: value for name, value in kwargs.items() if value is not None and name != "use_cache"}
-    batch = input_ids.shape[0]
-    positions, _ = backbone.get_rope_index(
-        input_ids, mm_token_type_ids=types, image_grid_thw=grid, attention_mask=attention_mask
-    )
+    positions, _ = backbone.get_rope_index(ids, mm_token_type_ids=types, image_grid_thw=grid, attention_mask=mask)
+    head, cache = run_prefix(plain, backbone.config, ids, positions, shared, mm_encoder_outputs=features, **kwargs)
 
-    head, cache = run_prefix(
-        plain, backbone.config, input_ids, positions, shared, mm_encoder_outputs=features, **kwargs
-    )
-    tail = plain(
-        input_ids=input_ids[:, shared:],
-        attention_mask=attention_mask,
-        position_ids=positions[:, :, shared:],
-        past_key_values=cache,
-        use_cache=True,
-        **kwargs,
-    )
-    hidden = tail.last_hidden_state
+    def run(rows: torch.Tensor, first: torch.Tensor, last: torch.Tensor, seen: torch.Tensor, cache: Any) -> ModelOutput:
+        """Columns `first` to before `last` of `rows`, after the columns of `cache` that the mask `seen` shows."""
+        width = int((last - first).max())
+        columns = first[:, None] + torch.arange(width, device=ids.device)
+        real = columns < last[:, None]
+        columns = columns.clamp(max=ids.shape[1] - 1)
+        return plain(
+            input_ids=ids[rows].gather(1, columns),
+            attention_mask=torch.cat([seen, real.to(seen.dtype)], dim=1),
+            position_ids=positions[:, rows].gather(2, columns.expand(len(positions), -1, -1)),
+            past_key_values=cache,
+            use_cache=True,
+            **kwargs,
+        )
+
+    stem = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
+    seen, start, ends = mask[:1, :shared], stem + shared, _ends(mask)
+    if wanted is not None:
+        ends = (start + 1).scatter_reduce(0, wanted[0], wanted[1] + 1, "amax")  # what comes later nobody looks at
+    alike = None if wanted is None else _stems(ids, shared, ends, wanted)
+    if alike is not None:
+        stem, one_each, stop = alike
+        seen = seen.expand(len(one_each), -1)
+        cache = rows_of(cache, torch.zeros_like(one_each))
+        run(one_each, start[one_each], stop[one_each], seen, cache)
+        width = cache.get_seq_length() - shared
+        inside = torch.arange(width, device=ids.device) < (stop[one_each] - shared)[:, None]
+        seen, start = torch.cat([seen, inside.to(seen.dtype)], dim=1), stop
+    packs = packed((ends - start).tolist(), OVERHEAD[ids.device.type])
+    tails = []
+    for pack in packs:
+        rows = torch.tensor(pack, device=ids.device)
+        tails.append(run(rows, start[rows], ends[rows], seen[stem[rows]], rows_of(cache, stem[rows])))
+    output = tails[0]
+    hidden = [tail.last_hidden_state for tail in tails]
+    order = torch.tensor([row for pack in packs for row in pack], device=ids.device).argsort()
     if wanted is None:
-        hidden = torch.cat([head.expand(batch, -1, -1), hidden], dim=1)
-    tail.last_hidden_state = _pick(hidden, wanted, shared)
-    tail.past_key_values = None
-    return tail
+        whole = torch.cat([torch.nn.functional.pad(h, (0, 0, 0, ids.shape[1] - shared - h.shape[1])) for h in hidden])
+        output.last_hidden_state = torch.cat([head.expand(len(ids), -1, -1), whole[order]], dim=1)
+    else:
+        # Flat places of what is wanted, in the packs laid end to end.
+        rows, columns = wanted
+        before = accumulate([0, *(h.shape[0] * h.shape[1] for h in hidden[:-1])])
+        lines = [
+            at + torch.arange(h.shape[0], device=ids.device) * h.shape[1] for at, h in zip(before, hidden, strict=True)
+        ]
+        places = torch.cat(lines)[order][rows] + columns - start[rows]
+        output.last_hidden_state = torch.cat([h.flatten(0, 1) for h in hidden])[places].unsqueeze(0)
+    output.past_key_values = None
+    return output
+
+
+def _ends(mask: torch.Tensor) -> torch.Tensor:
+    """`(batch,)`: the column after the last real token of each row, which starts at its first column."""
+    columns = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    return (mask.bool() * columns).max(dim=1).values
+
+
+def _stems(
+    ids: torch.Tensor, shared: int, ends: torch.Tensor, wanted: Positions
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+    """Which rows go on alike after the `shared` tokens, up to the first position that is wanted.
+
+    The number of each row's stem `(batch,)`, a row of each stem `(stems,)`, and the column after it of each row
+    `(batch,)`; None where stems would save little.
+    """
+    rows, columns = wanted
+    stop = (ends - 1).scatter_reduce(0, rows, columns, "amin")
+    numbers: dict[tuple[int, ...], int] = {}
+    stem = [
+        numbers.setdefault(tuple(row[shared:end]), len(numbers))
+        for row, end in zip(ids.tolist(), stop.tolist(), strict=True)
+    ]
+    if 2 * len(numbers) > len(ids) or not any(numbers):
+        return None
+    one_each = [stem.index(number) for number in range(len(numbers))]
+    return torch.tensor(stem, device=ids.device), torch.tensor(one_each, device=ids.device), stop
+
+
+def packed(lengths: list[int], overhead: int) -> list[list[int]]:
+    """Rows in packs to run together: those of like length, for the least tokens with padding.
+
+    A pass of its own costs as much as `overhead` tokens. Dynamic programming over the rows in order of their length.
+    """
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    least, cut = [0], []
+    for end in range(1, len(order) + 1):
+        width = lengths[order[end - 1]]
+        cost, begin = min((least[begin] + (end - begin) * width + overhead, begin) for begin in range(end))
+        least.append(cost)
+        cut.append(begin)
+    packs, end = [], len(order)
+    while end:
+        packs.append(order[cut[end - 1] : end])
+        end = cut[end - 1]
+    return packs
+
+
+def rows_of(cache: DynamicCache, rows: torch.Tensor) -> DynamicCache:
+    """A cache of its own with `rows` of what is in `cache`; of a single row it takes no copy."""
+    own = copy(cache)
+    own.layers = [copy(layer) for layer in cache.layers]
+    for layer in own.layers:
+        for name in ("keys", "values"):
+            held = getattr(layer, name)
+            setattr(layer, name, held.expand(len(rows), -1, -1, -1) if len(held) == 1 else held[rows])
+    return own
 
 
 def run_prefix(
@@ -129,7 +227,7 @@ def run_prefix(
 ) -> tuple[torch.Tensor, DynamicCache]:
     """Run the first `shared` tokens of `input_ids` `(batch, length)` once, through a backbone's `forward`.
 
-    Returns their hidden states `(1, shared, hidden)` and a cache with their keys and values in every row.
+    Returns their hidden states `(1, shared, hidden)` and a cache of one row with their keys and values.
     """
     cache = DynamicCache(config=config.get_text_config())
     head = forward(
@@ -139,9 +237,6 @@ def run_prefix(
         use_cache=True,
         **kwargs,
     ).last_hidden_state
-    for layer in cache.layers:
-        layer.keys = layer.keys.expand(len(input_ids), -1, -1, -1)
-        layer.values = layer.values.expand(len(input_ids), -1, -1, -1)
     return head, cache
 
 

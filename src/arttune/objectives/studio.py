@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import trl.trainer.utils
 from datasets import Dataset
 from peft import PeftModel
 from transformers import PrinterCallback, ProgressCallback, Trainer
@@ -20,6 +21,10 @@ from arttune.records import Bar, Metrics, Recorder
 from arttune.settings import Settings, named_values
 from arttune.tasks import Problem, Task
 from arttune.tuner import ArtConfig, art_layer
+
+TILE = (
+    4096  # columns of the vocabulary; a grpo step of 64 completions on two cores takes a quarter less than with 32,768
+)
 
 
 @dataclass
@@ -88,6 +93,9 @@ class Studio:
         def dataset(problems: list[Problem]) -> Dataset:
             return prepare(rows(problems), self.loaded.tokenizer, self.config)
 
+        if self.model.device.type == "cpu":
+            # TRL's head goes through the vocabulary in tiles that suit a GPU; a CPU's cache wants smaller ones.
+            trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE = TILE
         held = self.problems.validation
         trainer = judged(kind, self)(
             model=self.model,

@@ -20,7 +20,7 @@ from torch import nn
 
 from arttune.errors import BadInput
 from arttune.families import detect
-from arttune.prefix import Positions, left_aligned, prefix_first, run_prefix, shared_length, stand_in
+from arttune.prefix import Positions, left_aligned, prefix_first, rows_of, run_prefix, shared_length, stand_in
 from arttune.tuner.config import ArtConfig
 from arttune.tuner.layer import ArtLayer
 
@@ -224,7 +224,7 @@ class ArtModel(BaseTuner):
             "attention_mask": mask,
             "mm_token_type_ids": types,
             "image_grid_thw": grid,
-            "past_key_values": cache,
+            "past_key_values": rows_of(cache, torch.zeros(len(ids), dtype=torch.long)),
         }
 
 
