@@ -37,6 +37,8 @@ serve() {
     fi
     # The default takes nearly all memory for the cache.
     export VLLM_CPU_KVCACHE_SPACE="${VLLM_CPU_KVCACHE_SPACE:-1}" VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}"
+    # vLLM would leave a core to its HTTP side, which on two cores is half of them.
+    export VLLM_CPU_NUM_OF_RESERVED_CPU="${VLLM_CPU_NUM_OF_RESERVED_CPU:-0}"
     # Not `vllm serve`: it looks for a distribution named vllm, and this one is vllm-cpu.
     # A prompt is read in one piece: on a CPU, vLLM fails at a seeded request that it began to read and left for later
     # ("CPU Generator does not use offset"), and a step of training sends more than it reads at once.

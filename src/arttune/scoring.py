@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,9 @@ def painting_file(adapter: str) -> Path:
     path = Path(adapter)
     if path.is_dir():
         if not (path / "art.png").is_file():
-            raise BadInput(f"{path} has no art.png; is the run finished? arttune train --resume --out {path}")
+            raise BadInput(
+                f"{path} has no art.png; is the run finished? arttune train --resume --out {shlex.quote(str(path))}"
+            )
         return path / "art.png"
     if not path.is_file():
         raise BadInput(f"adapter {adapter!r}: no such run folder or picture; give one, or none for the text alone")

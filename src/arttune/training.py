@@ -24,7 +24,7 @@ from arttune.canvas import Painting, Provenance, start_pixels
 from arttune.errors import BadInput
 from arttune.evaluate import Sample, Score
 from arttune.loading import load
-from arttune.machine import precision
+from arttune.machine import keep_freed_memory, precision
 from arttune.models import Loaded, load_model
 from arttune.objectives import OBJECTIVES, Problems, Studio
 from arttune.prompts import fix_template
@@ -53,7 +53,8 @@ def train(settings: Settings, out: Path, say: Callable[[str], None] = lambda lin
     leaves nothing behind.
     """
     if out.exists():
-        raise BadInput(f"{out} exists; choose another folder, or go on with it: arttune train --resume --out {out}")
+        on = f"arttune train --resume --out {shlex.quote(str(out))}"
+        raise BadInput(f"{out} exists; choose another folder, or go on with it: {on}")
     # So that the run can be repeated elsewhere, and later.
     settings = replace(settings, dtype=precision(settings.dtype), learning_rate=settings.rate)
     problems, loaded = _open(settings)
@@ -126,6 +127,7 @@ def _open(settings: Settings) -> tuple[Problems, Loaded]:
                 raise BadInput(f"{problem.where}: no chosen and rejected; dpo needs both for each training problem")
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    keep_freed_memory()
     loaded = load_model(settings.model, settings.dtype)
     fix_template(loaded.tokenizer, named_values("template", settings.template))
     return Problems(task, train_set, validation, test), loaded

@@ -67,8 +67,9 @@ def test_scoring_and_sampling_run_the_prefix_once(tmp_path):
     grpo(made).train()
     alone = runs[0]
     assert alone < 100
-    assert runs[-2] == alone, "the gradient's forward pass too"
-    assert runs[-1] < 16 * 40
+    prefix, questions, completions = runs[-3:]
+    assert alone <= prefix < 100, "the gradient's forward pass too"
+    assert questions + completions < 16 * 40
 
 
 @pytest.mark.parametrize(

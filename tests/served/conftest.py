@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from arttune.models import source_of
+from arttune.serving import start_line
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -30,8 +31,9 @@ class Vllm:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, wait: bool = True) -> Vllm:
-        arguments = ["--port", str(self.port), "--dtype", self.dtype, "--served-model-name", self.model]
-        command = [ROOT / "scripts" / "vllm_cpu.sh", "serve", source_of(self.model), *arguments]
+        # With the very arguments that serve-command prints; the script runs them in vLLM's own environment.
+        _, serve, *arguments = shlex.split(start_line(self.model, self.port))
+        command = [ROOT / "scripts" / "vllm_cpu.sh", serve, *arguments, "--dtype", self.dtype]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         if wait:

@@ -1,8 +1,6 @@
 """`grpo`: policy gradients from rewards (Shao et al. 2024, arXiv 2402.03300), through TRL's GRPOTrainer.
 
-Completions are sampled by the model itself, or by servers that are shown the current painting. TRL corrects for the
-gap between a server's log-probabilities and the trainer's where it runs vLLM itself; `Served` switches that on for
-servers it does not know of.
+Completions are sampled by the model itself, or by servers that are shown the current painting.
 """
 
 from __future__ import annotations
@@ -12,12 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from datasets import Dataset
-from torch.utils.data import Sampler
 from transformers import Trainer
-from trl import GRPOConfig, GRPOTrainer
-from trl.trainer.utils import RepeatSampler
+from trl import GRPOConfig
 
 from arttune.errors import BadInput
+from arttune.objectives.policy import Grouped, Served
 from arttune.objectives.rewards import rewards
 from arttune.objectives.studio import Studio
 from arttune.records import Listener
@@ -27,50 +24,6 @@ from arttune.settings import named_values
 from arttune.tasks import Problem
 
 MODEL = "model"  # rollouts by the model itself
-
-
-class _Unchanged:
-    """Stands where TRL keeps its own vLLM: there are no weights to send, for none ever change."""
-
-    def sync_weights(self) -> None:
-        pass
-
-
-class ByEpoch(RepeatSampler):
-    """TRL's sampler, whose order is known from seed and epoch alone.
-
-    TRL's own goes on from one epoch to the next, so that a run resumed in its second would see the first one's order.
-    """
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer at the start of each epoch, counted from 0."""
-        if self.shuffle:
-            self.generator.manual_seed(self.seed + epoch)
-
-
-class Grouped(GRPOTrainer):
-    """A GRPOTrainer that can be resumed in any epoch."""
-
-    def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
-        return ByEpoch(
-            self.train_dataset if dataset is None else dataset,
-            mini_repeat_count=self.num_generations,
-            batch_size=self.args.generation_batch_size // self.num_generations,
-            repeat_count=self.num_iterations * self.args.steps_per_generation,
-            shuffle=self.shuffle_dataset,
-            seed=self.args.seed,
-        )
-
-
-class Served(Grouped):
-    """A trainer whose rollouts come from servers; the importance correction of TRL's vLLM mode is on."""
-
-    def __init__(self, *args: Any, rollout_func: Rollouts, **kwargs: Any) -> None:
-        super().__init__(*args, rollout_func=rollout_func, **kwargs)
-        self.use_vllm = True
-        self.vllm_generation = _Unchanged()
-        self._last_loaded_step = -1
-        rollout_func.check(self)
 
 
 class Unmoved(Listener):

@@ -13,6 +13,8 @@ from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import gather_object
+
 from arttune.canvas import sha256
 from arttune.errors import BadInput
 from arttune.prompts import without_picture
@@ -43,7 +45,9 @@ class Rollouts:
         asked = self._asked(prompts, trainer, uri, step)
         answers = self.pool.sample(asked, sampling)
         seconds = time.perf_counter() - begun
-        self._record(step, {"painting": painting, "seconds": round(seconds, 3), "groups": _groups(asked, answers)})
+        groups = gather_object(_groups(asked, answers))  # of all processes; the first keeps the log
+        if trainer.accelerator.is_main_process:
+            self._record(step, {"painting": painting, "seconds": round(seconds, 3), "groups": groups})
         logged, failures = trainer._metrics["train"], sum(answer.failures for answer in answers)
         logged["rollout/seconds"].append(seconds)
         logged["rollout/picture_bytes"].append(float(len(uri) * (len(asked) + failures)))
