@@ -18,10 +18,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
-from itertools import accumulate
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 from transformers import DynamicCache
 from transformers.utils import ModelOutput
 
@@ -146,23 +146,31 @@ def _shared_forward(
     for pack in packs:
         rows = torch.tensor(pack, device=ids.device)
         tails.append(run(rows, start[rows], ends[rows], seen[stem[rows]], rows_of(cache, stem[rows])))
-    output = tails[0]
-    hidden = [tail.last_hidden_state for tail in tails]
+    output, hidden = tails[0], [tail.last_hidden_state for tail in tails]
     order = torch.tensor([row for pack in packs for row in pack], device=ids.device).argsort()
     if wanted is None:
-        whole = torch.cat([torch.nn.functional.pad(h, (0, 0, 0, ids.shape[1] - shared - h.shape[1])) for h in hidden])
-        output.last_hidden_state = torch.cat([head.expand(len(ids), -1, -1), whole[order]], dim=1)
+        output.last_hidden_state = _whole(head, hidden, order, ids.shape[1])
     else:
-        # Flat places of what is wanted, in the packs laid end to end.
-        rows, columns = wanted
-        before = accumulate([0, *(h.shape[0] * h.shape[1] for h in hidden[:-1])])
-        lines = [
-            at + torch.arange(h.shape[0], device=ids.device) * h.shape[1] for at, h in zip(before, hidden, strict=True)
-        ]
-        places = torch.cat(lines)[order][rows] + columns - start[rows]
-        output.last_hidden_state = torch.cat([h.flatten(0, 1) for h in hidden])[places].unsqueeze(0)
+        output.last_hidden_state = _at(hidden, order, wanted[0], wanted[1] - start[wanted[0]])
     output.past_key_values = None
     return output
+
+
+def _whole(head: torch.Tensor, packs: list[torch.Tensor], order: torch.Tensor, length: int) -> torch.Tensor:
+    """`(batch, length, hidden)`: the prefix and a row of the packs, zeros after it, for each of `order`."""
+    room = length - head.shape[1]
+    tails = torch.cat([pad(pack, (0, 0, 0, room - pack.shape[1])) for pack in packs])
+    return torch.cat([head.expand(len(order), -1, -1), tails[order]], dim=1)
+
+
+def _at(packs: list[torch.Tensor], order: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """`(1, len(rows), hidden)`: what stands in `columns` of `rows`, where row r is number `order[r]` of the packs'."""
+    begins, end = [], 0  # of every row, in the packs laid flat and end to end
+    for pack in packs:
+        begins.append(end + pack.shape[1] * torch.arange(pack.shape[0], device=rows.device))
+        end += pack.shape[0] * pack.shape[1]
+    flat = torch.cat([pack.flatten(0, 1) for pack in packs])
+    return flat[torch.cat(begins)[order][rows] + columns].unsqueeze(0)
 
 
 def _ends(mask: torch.Tensor) -> torch.Tensor:

@@ -19,8 +19,8 @@ from arttune.rollouts import Rollouts
 
 # Losses that are sums over tokens: what is left out does not change what the rest is divided by.
 SUMS = ("dapo", "cispo")
-# Of the largest advantage; what is less came of rounding, when a mean was taken of equal rewards.
-NOTHING = 1e-4
+# An advantage that is less, beside the largest, came of rounding, when a mean was taken of equal rewards.
+NOTHING = 1e-3
 
 
 class ByEpoch(RepeatSampler):
@@ -58,7 +58,9 @@ class Grouped(GRPOTrainer):
             return inputs
         size = inputs["advantages"].abs()
         rows = size.flatten(1).amax(1) if size.dim() > 1 else size
-        kept = rows >= NOTHING * rows.max()
+        # TRL makes them about 1 where it scales them, by a spread of equal rewards too.
+        most = rows.max() if self.scale_rewards == "none" else rows.max().clamp(min=1.0)
+        kept = (rows >= NOTHING * most).index_fill(0, rows.argmax(), True)
         return {
             name: value[kept] if isinstance(value, torch.Tensor) and value.dim() else value
             for name, value in inputs.items()
