@@ -94,6 +94,15 @@ class Whole(Grouped):
         return inputs
 
 
+@pytest.mark.parametrize("mode", ["sequence_mask", "token_mask"])
+def test_a_step_whose_completions_were_all_cut_off_is_no_failure(tmp_path, mode):
+    trl = f"mask_truncated_completions=true,vllm_importance_sampling_mode={mode}"
+    gradient, said, _ = one_step(tmp_path, Served, trl)
+    assert said["completions/clipped_ratio"] == 1
+    assert said["sampling/sampling_logp_difference/max"] == 0
+    assert gradient.abs().max() == 0
+
+
 @pytest.mark.parametrize("more", ["", "loss_type=grpo"])
 def test_nothing_to_learn_is_no_failure(tmp_path, more):
     gradient, said, _ = one_step(tmp_path, Served, more, TASK)

@@ -56,8 +56,7 @@ class Grouped(GRPOTrainer):
         others = self.beta or self._entropy_bonus_enabled or self.aux_loss_enabled
         if self.loss_type not in SUMS or others:
             return inputs
-        size = inputs["advantages"].abs()
-        rows = size.flatten(1).amax(1) if size.dim() > 1 else size
+        rows = inputs["advantages"].abs()
         # TRL makes them about 1 where it scales them, by a spread of equal rewards too.
         most = rows.max() if self.scale_rewards == "none" else rows.max().clamp(min=1.0)
         kept = (rows >= NOTHING * most).index_fill(0, rows.argmax(), True)
@@ -106,6 +105,8 @@ class Served(Grouped):
         used = inputs["importance_sampling_ratio"]
         used = used.flatten() if whole else used[mask]
         away = gap.abs()[mask]
+        if not len(away):  # every completion was cut off, and such are masked (mask_truncated_completions)
+            used = away = gap.new_zeros(1)
         logged = self._metrics["train" if self.model.training else "eval"]
         for name, value in (
             ("sampling_logp_difference/mean", away.mean()),
