@@ -1,6 +1,6 @@
-"""What the machine at hand decides: the device, the precision, and how attention runs.
+"""What the machine at hand decides: the device, the precision, how attention runs, and what becomes of freed memory.
 
-None of it changes what is computed but for rounding. `benchmarks/cpu_step.py` measures all of it.
+None of it changes what is computed but for rounding. `benchmarks/cpu_step.py` measures precision and attention.
 """
 
 from __future__ import annotations

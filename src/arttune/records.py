@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,11 @@ class Bar(ProgressCallback):
                 self.shown[label] = f"{logs[key]:.3f}" if key == "loss" else f"{logs[key]:.0%}"
         if self.training_bar is not None:
             self.training_bar.set_postfix(self.shown)
+
+
+def resume_command(out: Path) -> str:
+    """The arguments to type to go on with the run in `out`."""
+    return shlex.join(["train", "--resume", "--out", str(out)])
 
 
 def last_checkpoint(folder: Path) -> Path | None:

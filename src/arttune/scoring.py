@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from arttune.loading import load
 from arttune.machine import PRECISIONS
 from arttune.models import Loaded, load_model
 from arttune.prompts import fix_template, with_instruction
+from arttune.records import resume_command
 from arttune.settings import named_values
 from arttune.tasks import Problem, Task, get_task
 from arttune.tuner import art_layer
@@ -122,9 +122,7 @@ def painting_file(adapter: str) -> Path:
     path = Path(adapter)
     if path.is_dir():
         if not (path / "art.png").is_file():
-            raise BadInput(
-                f"{path} has no art.png; is the run finished? arttune train --resume --out {shlex.quote(str(path))}"
-            )
+            raise BadInput(f"{path} has no art.png; is the run finished? arttune {resume_command(path)}")
         return path / "art.png"
     if not path.is_file():
         raise BadInput(f"adapter {adapter!r}: no such run folder or picture; give one, or none for the text alone")

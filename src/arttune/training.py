@@ -28,7 +28,7 @@ from arttune.machine import keep_freed_memory, precision
 from arttune.models import Loaded, load_model
 from arttune.objectives import OBJECTIVES, Problems, Studio
 from arttune.prompts import fix_template
-from arttune.records import Metrics, last_checkpoint
+from arttune.records import Metrics, last_checkpoint, resume_command
 from arttune.report import learning_curve, start_and_end
 from arttune.rollouts import NoServer
 from arttune.settings import Settings, named_values
@@ -53,8 +53,7 @@ def train(settings: Settings, out: Path, say: Callable[[str], None] = lambda lin
     leaves nothing behind.
     """
     if out.exists():
-        on = f"arttune train --resume --out {shlex.quote(str(out))}"
-        raise BadInput(f"{out} exists; choose another folder, or go on with it: {on}")
+        raise BadInput(f"{out} exists; choose another folder, or go on with it: arttune {resume_command(out)}")
     # So that the run can be repeated elsewhere, and later.
     settings = replace(settings, dtype=precision(settings.dtype), learning_rate=settings.rate)
     problems, loaded = _open(settings)

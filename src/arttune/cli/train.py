@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,11 +26,12 @@ def train(
     Writes a folder with the painting (art.png), its adapter for PEFT, the scores before and after, and plots.
     """
     from arttune import training
+    from arttune.records import resume_command
     from arttune.report import score_table
     from arttune.rollouts import NoServer
 
     flags = {name: value for name, value in settings.items() if value is not None}
-    go_on = f"{program()} train --resume --out {shlex.quote(str(out_folder))}"
+    go_on = f"{program()} {resume_command(out_folder)}"
     try:
         if resume:
             if config is not None:
