@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from arttune.canvas import Painting, Provenance, project_, quantize, sha256, start_pixels, to_uint8
+from arttune.canvas import Painting, Provenance, dither_, project_, quantize, sha256, start_pixels, to_uint8
 from arttune.errors import BadInput
 
 SIZE = (56, 84)
@@ -173,3 +173,16 @@ def test_a_transparent_picture_is_no_painting(tmp_path):
     Image.fromarray(np.zeros((28, 28, 4), dtype=np.uint8), "RGBA").save(tmp_path / "glass.png")
     with pytest.raises(BadInput, match="transparent"):
         Painting.load(tmp_path / "glass.png")
+
+
+def test_a_dithered_master_is_the_same_picture_and_shows_short_moves_at_once():
+    pixels = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    plain = pixels.float() / 255
+    dithered = plain.clone()
+    dither_(dithered, seed=1)
+    assert torch.equal(to_uint8(dithered), pixels)
+    assert not torch.equal(dithered, plain)
+    move = 0.25 / 255
+    assert torch.equal(to_uint8(plain + move), pixels)
+    shown = (to_uint8(dithered + move) != pixels)[pixels < 255]
+    assert float(shown.float().mean()) == pytest.approx(0.25, abs=0.03)

@@ -76,9 +76,10 @@ def test_the_rate_is_the_root_mean_square_step_whatever_the_gradients_scale():
         assert float(canvas.square().mean().sqrt()) == pytest.approx(0.03, rel=1e-3)
 
 
-def test_it_resumes_where_it_stopped():
+@pytest.mark.parametrize("memory", [0.0, 0.97])
+def test_it_resumes_where_it_stopped(memory):
     canvas = torch.rand(3, 56, 56)
-    ours = CanvasMuon([canvas])
+    ours = CanvasMuon([canvas], memory=memory)
     canvas.grad = rand(3, 56, 56)
     ours.step()
     other = canvas.clone()
@@ -88,3 +89,37 @@ def test_it_resumes_where_it_stopped():
         picture.grad = rand(3, 56, 56, seed=1)
         optimizer.step()
     assert torch.equal(canvas, other)
+
+
+def test_with_a_memory_a_step_is_as_long_as_the_gradients_agree():
+    """Unrelated gradients give the length that their momentum has, worked out from its weights."""
+    alike, unrelated = torch.zeros(3, 56, 56), torch.zeros(3, 56, 56)
+    lengths = []
+    pace = {"lr": 0.01, "unit": 28, "memory": 0.97}
+    one, other = CanvasMuon([alike], **pace), CanvasMuon([unrelated], **pace)
+    for step in range(200):
+        before = [alike.clone(), unrelated.clone()]
+        alike.grad, unrelated.grad = rand(3, 56, 56), rand(3, 56, 56, seed=step)
+        one.step()
+        other.step()
+        lengths.append([float((a - b).square().mean().sqrt()) for a, b in zip((alike, unrelated), before, strict=True)])
+    found = torch.tensor(lengths)[100:].mean(dim=0) / 0.01
+    # Nesterov's look ahead has 0.1 + 0.9 * 0.1 of the newest gradient, and 0.1 * 0.9^(k + 1) of the one k steps older.
+    weights = torch.tensor([0.19] + [0.1 * 0.9 ** (k + 1) for k in range(1, 100)])
+    assert found[0] == pytest.approx(1.0, abs=1e-3)
+    assert found[1] == pytest.approx(float(weights.square().sum().sqrt()), rel=0.02)
+
+
+def test_a_memory_weighs_by_scale_and_survives_silence():
+    """Gradients a hundred times smaller than earlier ones hardly move the canvas; none at all do not move it."""
+    canvas = torch.zeros(3, 56, 56)
+    optimizer = CanvasMuon([canvas], lr=0.01, memory=0.97, momentum=0.0)
+    moved = []
+    for scale in (0.0, 1.0, 0.01, 0.0):
+        before = canvas.clone()
+        canvas.grad = scale * rand(3, 56, 56)
+        optimizer.step()
+        moved.append(float((canvas - before).square().mean().sqrt()) / 0.01)
+    assert moved[0] == moved[3] == 0
+    assert moved[1] == pytest.approx(1.0)
+    assert moved[2] < 0.02

@@ -49,6 +49,8 @@ def test_what_is_written_reads_back_the_same(tmp_path):
         ("steps: 0", "at least 1"),
         ("steps: true", "steps is True"),
         ("learning_rate: -1", "above 0"),
+        ("trust: -1", "trust is -1.0; it cannot be negative"),
+        ("trust: .nan", "trust is nan; .* finite"),
         ("learning_rate: fast", "must be a number"),
         ("learning_rate: .nan", "learning_rate is nan; it must be above 0 and finite"),
         ("learning_rate: .inf", "learning_rate is inf; it must be above 0 and finite"),

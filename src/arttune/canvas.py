@@ -48,6 +48,18 @@ def project_(master: torch.Tensor) -> torch.Tensor:
         return master.clamp_(0, 1)
 
 
+@torch.no_grad()
+def dither_(master: torch.Tensor, seed: int) -> None:
+    """Put each pixel of a master anywhere within its level; the picture stays what it is.
+
+    Moves of less than half a level then show at once, in as many pixels as they are a share of one; from the middles of
+    the levels they would round to nothing, until many show together.
+    """
+    chance = torch.Generator().manual_seed(seed)
+    within = torch.rand(master.shape, generator=chance) - 0.5
+    master.add_(0.98 * within.to(master.device) / LEVELS)
+
+
 def start_pixels(start: str, size: tuple[int, int], ground: str = "#808080", seed: int = 0) -> torch.Tensor:
     """The uint8 `(3, H, W)` pixels a canvas starts from.
 

@@ -6,7 +6,8 @@ twentieth of the largest or less. An optimiser that works pixel by pixel (Adam) 
 tells the tokens apart comes late. Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) replaces the momentum
 matrix by its nearest orthogonal one, so that every direction moves equally fast. All the way is too far: the smallest
 directions are noise. So singular values are levelled only down to a tenth of the largest.
-`benchmarks/optimizer.txt` has the measurement.
+`benchmarks/optimizer.txt` has the measurement. Gradients made from rewards are noise for the most part; there a step
+may be as long as the last ones agree (`benchmarks/grpo.txt`).
 """
 
 from __future__ import annotations
@@ -50,7 +51,11 @@ class CanvasMuon(torch.optim.Optimizer):
     """Damped Muon with Nesterov momentum for canvases `(3, H, W)`.
 
     `lr` is the root mean square change of a pixel in one step, in units of the pixel range [0, 1]. `unit` is the side
-    in pixels of one token (`ArtConfig.unit`: 28 or 32); `damping` is explained at `level`.
+    in pixels of one token (`ArtConfig.unit`: 28 or 32); `damping` is explained at `level`. With a `memory` above 0 the
+    step is shorter than `lr` by how far the gradients disagree: by the length of their momentum over the root mean
+    square length of the gradients themselves, of which the last `1 / (1 - memory)` count. Gradients that agree give 1,
+    unrelated ones 0.27 (at a momentum of 0.9). Adam (Kingma and Ba 2015, arXiv 1412.6980) does that pixel by pixel;
+    here it is one number for the canvas.
     """
 
     def __init__(
@@ -60,8 +65,10 @@ class CanvasMuon(torch.optim.Optimizer):
         unit: int = 28,
         momentum: float = 0.9,
         damping: float = 0.1,
+        memory: float = 0.0,
     ) -> None:
-        super().__init__(params, {"lr": lr, "unit": unit, "momentum": momentum, "damping": damping})
+        own = {"lr": lr, "unit": unit, "momentum": momentum, "damping": damping, "memory": memory}
+        super().__init__(params, own)
 
     # torch types `step` by two overloads; one signature that serves both is beyond the type checker.
     @torch.no_grad()
@@ -80,5 +87,16 @@ class CanvasMuon(torch.optim.Optimizer):
                 ahead = canvas.grad.lerp(speed, group["momentum"])
                 move = level(to_tokens(ahead, group["unit"]), group["damping"])
                 move /= move.square().mean().sqrt().clamp_min(torch.finfo(move.dtype).tiny)
-                canvas.sub_(to_pixels(move, canvas.shape[1:], group["unit"]), alpha=group["lr"])
+                length = group["lr"]
+                if group["memory"]:
+                    length *= _agreement(self.state[canvas], canvas.grad, ahead, group["memory"])
+                canvas.sub_(to_pixels(move, canvas.shape[1:], group["unit"]), alpha=length)
         return loss
+
+
+def _agreement(state: dict[str, Any], grad: torch.Tensor, ahead: torch.Tensor, memory: float) -> float:
+    """How far the gradients that made `ahead` agree, from 0 to 1; `state` keeps their mean square length."""
+    state["seen"] = state.get("seen", 0) + 1
+    state["power"] = memory * state.get("power", 0.0) + (1 - memory) * grad.square().sum().item()
+    power = state["power"] / (1 - memory ** state["seen"])
+    return float(min(1.0, (ahead.square().sum().item() / power) ** 0.5)) if power else 0.0

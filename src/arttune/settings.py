@@ -17,9 +17,8 @@ from arttune.errors import BadInput
 from arttune.machine import PRECISIONS
 
 KINDS = {int: "a whole number", float: "a number", str: "text"}
-# Rewards say little about where to go, and from a picture that makes the model babble there is no way back: at 0.02
-# grpo ends there (`benchmarks/grpo.txt`).
-RATES = {"sft": 0.02, "dpo": 0.02, "grpo": 0.005}
+# Rewards say little about where to go; what a step of grpo may do is up to `trust` (`benchmarks/grpo.txt`).
+RATES = {"sft": 0.02, "dpo": 0.02, "grpo": 0.002}
 # Those of transformers' schedules that need no arguments of their own.
 SCHEDULES = (
     *("linear", "cosine", "cosine_with_restarts", "polynomial"),
@@ -52,6 +51,10 @@ class Settings:
     beta: float | None = _setting(
         None, "Weight of staying near what the starting canvas says. Default: grpo 0, dpo TRL's own."
     )
+    trust: float = _setting(
+        0.02,
+        "Nats a token by which a step of grpo may change what the model says; the rest is taken back. 0: no limit.",
+    )
     trl: str | None = _setting(None, "Further arguments of TRL's config: loss_type=dr_grpo,scale_rewards=none.")
     template: str | None = _setting(None, "Arguments of the model's chat template: enable_thinking=false.")
     size: int | None = _setting(None, "Side of the canvas in pixels. Default: 64 tokens' worth.")
@@ -62,7 +65,7 @@ class Settings:
     accumulate: int = _setting(1, "Forward passes in one optimiser step.")
     learning_rate: float | None = _setting(
         None,
-        "Peak rate: root mean square change of a pixel a step, in [0, 1] units. Default: grpo 0.005, others 0.02.",
+        "Peak rate: root mean square change of a pixel a step, in [0, 1] units. Default: grpo 0.002, others 0.02.",
     )
     schedule: str = _setting("cosine", "Learning-rate schedule, by its name in transformers.")
     warmup: int = _setting(10, "Steps of linear warm-up.")
@@ -103,6 +106,8 @@ class Settings:
         for name in ("learning_rate", "temperature"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
                 raise BadInput(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
+        if not 0 <= self.trust < math.inf:
+            raise BadInput(f"trust is {self.trust}; it cannot be negative, and must be finite")
         for name in ("trl", "template"):
             named_values(name, getattr(self, name))
         if self.generations < 2:

@@ -46,7 +46,7 @@ def rise(lines: list[dict[str, float]]) -> float:
 def test_a_simple_reward_rises_within_thirty_steps(tmp_path):
     lines, moved = learn(tmp_path)
     assert rise(lines) > 1.5
-    assert moved.mean() > 5
+    assert moved.mean() > 2
 
 
 def test_it_does_not_without_the_canvas_gradient(tmp_path):

@@ -13,15 +13,18 @@ from datasets import Dataset
 from transformers import Trainer
 from trl import GRPOConfig
 
+from arttune.canvas import dither_
 from arttune.errors import BadInput
 from arttune.objectives.policy import Grouped, Served
 from arttune.objectives.rewards import rewards
 from arttune.objectives.studio import Studio
+from arttune.objectives.trust import Trust
 from arttune.records import Listener
 from arttune.rollouts import Pool, Rollouts, Server
 from arttune.rollouts.rollouts import urls
 from arttune.settings import named_values
 from arttune.tasks import Problem
+from arttune.tuner import art_layer
 
 MODEL = "model"  # rollouts by the model itself
 
@@ -83,6 +86,10 @@ def grpo(studio: Studio) -> Trainer:
     args = studio.configured(GRPOConfig, arguments)
     trainer = studio.trainer(kind, args, rows, reward_funcs=functions, **rollouts)
     trainer.add_callback(Unmoved(studio.say))
+    if s.trust:
+        canvas = art_layer(studio.model).canvas().weight
+        dither_(canvas, s.seed)  # its steps are short
+        trainer.add_callback(Trust(trainer, canvas, s.trust))
     return trainer
 
 

@@ -36,7 +36,12 @@ class ByEpoch(RepeatSampler):
 
 
 class Grouped(GRPOTrainer):
-    """A GRPOTrainer that can be resumed in any epoch, and passes over what has no advantage."""
+    """A GRPOTrainer that can be resumed in any epoch, and passes over what has no advantage.
+
+    `passed` is what the last pass was made for, before anything was left out.
+    """
+
+    passed: dict[str, Any]
 
     def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
         return ByEpoch(
@@ -49,6 +54,7 @@ class Grouped(GRPOTrainer):
         )
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        self.passed = inputs
         return super()._compute_loss(model, self._with_advantage(inputs))
 
     def _with_advantage(self, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,73 @@
+"""No step of `grpo` changes what the model says by more than so much: the trust region of Schulman et al. (2015).
+
+A reward only tells something of the completions it was given for, and these say little about a model that speaks
+otherwise by the next step. How far a picture may move is no matter of pixels: by the same 0.004 a pixel the policy
+changes four times as much once it has found its form, and from a picture that makes it babble there is no way back.
+So after each step some of its completions are scored again, and if the step was too long, it is taken back in part.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from arttune.objectives.policy import Grouped
+
+ROWS = 16  # completions that are scored again, of each process
+TRIES = 4  # a long step changes less than the square of its length says, so what is left of it may still be too long
+ENOUGH = 1.25
+
+
+class Trust(TrainerCallback):
+    """Shortens a step of `trainer` on `canvas` to `limit`, in nats a token.
+
+    The change is the Kullback-Leibler divergence of the policy before the step from the one after it, on sampled
+    tokens (`k3` of Schulman 2020, joschu.net/blog/kl-approx.html), and for short steps it grows with their square. Logs
+    `trust/change`, that of the step that was made, and `trust/kept`, the share that this is of the optimiser's.
+    """
+
+    def __init__(self, trainer: Grouped, canvas: torch.nn.Parameter, limit: float) -> None:
+        self.trainer = trainer
+        self.canvas = canvas
+        self.limit = limit
+
+    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Remembers the canvas, and what the model says with it."""
+        self.before = self.canvas.detach().clone()
+        self.said = self._logps()
+
+    @torch.no_grad()
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Takes back what is too much."""
+        kept, change = 1.0, self._change()
+        made = self.canvas.clone()  # by now inside its limits: the pass above saw to that
+        for _try in range(TRIES):
+            if change <= ENOUGH * self.limit:
+                break
+            kept *= (self.limit / change) ** 0.5
+            self.canvas.copy_(self.before.lerp(made, kept))
+            change = self._change()
+        logged = self.trainer._metrics["train"]
+        logged["trust/change"].append(change)
+        logged["trust/kept"].append(kept)
+
+    def _change(self) -> float:
+        """Nats a token from the policy before the step to that of the canvas as it is, over all processes."""
+        away = self._logps() - self.said
+        mine = (away.exp() - 1 - away).sum() / max(1, len(away))  # completions that were cut off may all be masked
+        return float(self.trainer.accelerator.gather(mine).mean())
+
+    @torch.no_grad()
+    def _logps(self) -> torch.Tensor:
+        """Log-probabilities of the tokens of some completions of the step's last pass, `(tokens,)`."""
+        inputs = self.trainer.passed
+        chosen = slice(0, None, max(1, len(inputs["completion_ids"]) // ROWS))
+        ids, mask = (
+            torch.cat([inputs[f"prompt_{kind}"], inputs[f"completion_{kind}"]], dim=1)[chosen]
+            for kind in ("ids", "mask")
+        )
+        written = inputs["completion_mask"][chosen].bool()
+        found = self.trainer._get_per_token_logps_and_entropies(self.trainer.model, ids, mask, written.shape[1])[0]
+        return found[written]

@@ -1,0 +1,90 @@
+"""A step of `grpo` changes the policy by no more than it is trusted with, measured here with whole logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from arttune.canvas import dither_
+from arttune.objectives.grpo import grpo
+from arttune.objectives.trust import ENOUGH, ROWS, Trust
+from arttune.tuner import art_layer
+from objectives.test_policy import VARIED
+from objectives.test_sft import studio
+
+
+class Watched(Trust):
+    """Keeps what a step was: the canvas before, as the optimiser left it, and in the end."""
+
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        self.optimised = self.canvas.detach().clone()
+        super().on_optimizer_step()
+        self.kept = self.canvas.detach().clone()
+
+
+def one_step(tmp_path, limit: float, **changes) -> tuple[Watched, dict[str, float]]:
+    """A step of grpo from a picture, and what it logged."""
+    sizes = {"batch_size": 32, "generations": 8, "steps": 1, "learning_rate": 0.1}
+    made = studio(tmp_path, task=VARIED, objective="grpo", trust=0.0, **(sizes | changes))
+    trainer = grpo(made)
+    canvas = art_layer(made.model).canvas().weight
+    dither_(canvas, 0)
+    watched = Watched(trainer, canvas, limit)
+    trainer.add_callback(watched)
+    trainer.train()
+    return watched, next(line for line in trainer.state.log_history if "trust/change" in line)
+
+
+def divergence(watched: Watched, temperature: float) -> float:
+    """From the policy before the step to the optimiser's, on the sampled tokens, by plain passes of each row."""
+    trainer, inputs = watched.trainer, watched.trainer.passed
+    apart = []
+    for row in range(0, len(inputs["completion_ids"]), len(inputs["completion_ids"]) // ROWS):
+        asked = inputs["prompt_ids"][row][inputs["prompt_mask"][row].bool()]
+        said = inputs["completion_ids"][row][inputs["completion_mask"][row].bool()]
+        both = []
+        for canvas in (watched.before, watched.optimised):
+            watched.canvas.data.copy_(canvas)
+            with torch.no_grad():
+                logits = trainer.model(input_ids=torch.cat([asked, said])[None]).logits[0, len(asked) - 1 : -1]
+            both.append((logits / temperature).log_softmax(-1).gather(1, said[:, None])[:, 0])
+        apart.append(both[1] - both[0])
+    change = torch.cat(apart)
+    return float((change.exp() - 1 - change).mean())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_a_long_step_is_taken_back_in_part(tmp_path, temperature):
+    limit = 0.02
+    watched, logged = one_step(tmp_path, limit, temperature=temperature)
+    assert divergence(watched, temperature) > 2 * limit
+    assert logged["trust/kept"] < 1
+    whole, part = watched.optimised.clamp(0, 1) - watched.before, watched.kept - watched.before
+    assert torch.allclose(part, logged["trust/kept"] * whole, atol=1e-6)
+    watched.optimised = watched.kept
+    expected = divergence(watched, temperature)
+    assert logged["trust/change"] == pytest.approx(expected, rel=1e-2)
+    assert 0.2 * limit < expected <= ENOUGH * limit
+
+
+def test_a_short_step_is_left_alone(tmp_path):
+    watched, logged = one_step(tmp_path, 1.0)
+    assert 0 < logged["trust/change"] < 1
+    assert logged["trust/kept"] == 1
+    assert torch.equal(watched.kept, watched.optimised.clamp(0, 1))
+
+
+def test_a_step_whose_completions_are_all_masked_is_no_failure(tmp_path):
+    _, logged = one_step(tmp_path, 1e-4, trl="mask_truncated_completions=true")
+    assert logged["trust/change"] == 0
+    assert logged["trust/kept"] == 1
+
+
+def test_runs_have_it_by_default(tmp_path):
+    trainer = grpo(studio(tmp_path, task=VARIED, objective="grpo", batch_size=8, generations=4, learning_rate=0.5))
+    trainer.train()
+    lines = [line for line in trainer.state.log_history if "trust/kept" in line]
+    assert len(lines) == 2
+    assert min(line["trust/kept"] for line in lines) < 1
