@@ -140,7 +140,7 @@ def test_pixel_gradient_against_finite_differences(family_name, monkeypatch):
 
     loss().backward()
     generator = torch.Generator().manual_seed(0)
-    step = 1e-5
+    step = 1e-4  # shorter, and the float32 noise of the models' norms shows on some processors
     unit = FAMILIES[family_name].unit
     windows = canvas.grad.unfold(1, unit, unit).unfold(2, unit, unit).square().sum(dim=(0, 3, 4))
     strongest = divmod(int(windows.argmax()), windows.shape[1])
@@ -165,7 +165,7 @@ def test_pixel_gradient_against_finite_differences(family_name, monkeypatch):
         measured = float(losses[0] - losses[1]) / (2 * step)
         expected = float((canvas.grad * direction).sum())
         # The weakest window alone moves the loss so little that float32 noise shows.
-        assert measured == pytest.approx(expected, rel=5e-2 if trial == 3 else 1e-3), trial
+        assert measured == pytest.approx(expected, rel=5e-3 if trial == 3 else 1e-3), trial
 
 
 def test_the_canvas_is_seen_at_uint8_levels_and_inside_its_limits():
