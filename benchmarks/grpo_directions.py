@@ -112,16 +112,12 @@ def main() -> None:
 
     chance = torch.Generator().manual_seed(0)
     dither_(canvas.data, 0)
-    middle = canvas.detach().clone()
     trust = Trust(trainer, canvas, CHANGE)
+    trust.on_pre_optimizer_step()
 
     def change(move: torch.Tensor) -> float:
-        said = []
-        for place in (middle, middle - move):
-            canvas.data.copy_(place)
-            said.append(trust._logps())
-        away = said[1] - said[0]
-        return float((away.exp() - 1 - away).mean())
+        canvas.data.copy_(trust.before - move)
+        return trust._change()
 
     print("\nroot mean square move   change in nats a token, along the mean gradient and along white noise")
     along, noise = unit_length(gradients.mean(dim=0)), torch.randn(canvas.shape, generator=chance)

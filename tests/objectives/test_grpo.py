@@ -25,7 +25,7 @@ KEEN = replace(TASK, reward=small_letters)
 
 def learn(tmp_path, blind: bool = False, **changes) -> tuple[list[dict[str, float]], torch.Tensor]:
     """What every step logged, and how far each pixel went; `blind` takes the canvas its gradient."""
-    few = {"batch_size": 64, "generations": 16, "steps": 30, "learning_rate": 0.05}
+    few = {"batch_size": 64, "generations": 16, "steps": 30, "learning_rate": 0.05, "trust": 0.1}
     made = studio(tmp_path, task=KEEN, objective="grpo", **(few | changes))
     layer = art_layer(made.model)
     before = layer.painting().pixels.float()
@@ -46,7 +46,7 @@ def rise(lines: list[dict[str, float]]) -> float:
 def test_a_simple_reward_rises_within_thirty_steps(tmp_path):
     lines, moved = learn(tmp_path)
     assert rise(lines) > 1.5
-    assert moved.mean() > 2
+    assert moved.mean() > 5
 
 
 def test_it_does_not_without_the_canvas_gradient(tmp_path):

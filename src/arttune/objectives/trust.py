@@ -15,9 +15,9 @@ from transformers import TrainerCallback
 
 from arttune.objectives.policy import Grouped
 
-ROWS = 16  # completions that are scored again, of each process
+ROWS = 16  # completions of each process that are scored again: so many or, where they do not divide, up to twice that
 TRIES = 4  # a long step changes less than the square of its length says, so what is left of it may still be too long
-ENOUGH = 1.25
+ENOUGH = 1.25  # times the limit is within what sixteen completions can tell
 
 
 class Trust(TrainerCallback):
