@@ -116,8 +116,7 @@ def main() -> None:
     trust.on_pre_optimizer_step()
 
     def change(move: torch.Tensor) -> float:
-        canvas.data.copy_(trust.before - move)
-        return trust._change()
+        return trust._change(trust.before - move, 1.0)
 
     print("\nroot mean square move   change in nats a token, along the mean gradient and along white noise")
     along, noise = unit_length(gradients.mean(dim=0)), torch.randn(canvas.shape, generator=chance)

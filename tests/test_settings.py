@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
@@ -9,6 +11,9 @@ from transformers import get_scheduler
 
 from arttune.errors import BadInput
 from arttune.settings import SCHEDULES, Settings, named_values
+from arttune.tasks import get_task
+
+RECIPES = Path(__file__).parent.parent / "recipes"
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
@@ -94,11 +99,6 @@ def test_a_file_is_not_blamed_for_a_flag(tmp_path):
         Settings.read(tmp_path / "c.yaml", {"steps": 0})
 
 
-def test_each_objective_has_its_own_rate():
-    assert Settings(objective="grpo").rate < Settings(objective="sft").rate == Settings(objective="dpo").rate
-    assert Settings(objective="grpo", learning_rate=1).rate == 1.0
-
-
 def test_a_missing_file(tmp_path):
     with pytest.raises(BadInput, match="no such file"):
         Settings.read(tmp_path / "none.yaml", {})
@@ -106,3 +106,10 @@ def test_a_missing_file(tmp_path):
 
 def test_changed_by_names_only_what_differs():
     assert Settings(steps=5).changed_by({"steps": 5, "seed": 9}) == ["seed"]
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_recipe_holds_settings(recipe):
+    found = Settings.read(recipe, {})
+    assert found.changed_by(yaml.safe_load(recipe.read_text())) == []
+    assert get_task(found.task).name == found.task

@@ -55,7 +55,7 @@ class CanvasMuon(torch.optim.Optimizer):
     step is shorter than `lr` by how far the gradients disagree: by the length of their momentum over the root mean
     square length of the gradients themselves, of which the last `1 / (1 - memory)` count. Gradients that agree give 1,
     unrelated ones 0.27 (at a momentum of 0.9). Adam (Kingma and Ba 2015, arXiv 1412.6980) does that pixel by pixel;
-    here it is one number for the canvas.
+    here it is one number for the canvas, which `state` keeps as `agreement`.
     """
 
     def __init__(
@@ -89,14 +89,18 @@ class CanvasMuon(torch.optim.Optimizer):
                 move /= move.square().mean().sqrt().clamp_min(torch.finfo(move.dtype).tiny)
                 length = group["lr"]
                 if group["memory"]:
-                    length *= _agreement(self.state[canvas], canvas.grad, ahead, group["memory"])
+                    self.state[canvas]["agreement"] = _agreement(
+                        self.state[canvas], canvas.grad, ahead, group["memory"]
+                    )
+                    length *= self.state[canvas]["agreement"]
                 canvas.sub_(to_pixels(move, canvas.shape[1:], group["unit"]), alpha=length)
         return loss
 
 
 def _agreement(state: dict[str, Any], grad: torch.Tensor, ahead: torch.Tensor, memory: float) -> float:
-    """How far the gradients that made `ahead` agree, from 0 to 1; `state` keeps their mean square length."""
+    """How far the gradients that made `ahead` agree, from 0 to 1; kept in `state`, as is their mean square length."""
     state["seen"] = state.get("seen", 0) + 1
     state["power"] = memory * state.get("power", 0.0) + (1 - memory) * grad.square().sum().item()
     power = state["power"] / (1 - memory ** state["seen"])
-    return float(min(1.0, (ahead.square().sum().item() / power) ** 0.5)) if power else 0.0
+    state["agreement"] = min(1.0, (ahead.square().sum().item() / power) ** 0.5) if power else 0.0
+    return float(state["agreement"])

@@ -17,8 +17,6 @@ from arttune.errors import BadInput
 from arttune.machine import PRECISIONS
 
 KINDS = {int: "a whole number", float: "a number", str: "text"}
-# Rewards say little about where to go; what a step of grpo may do is up to `trust` (`benchmarks/grpo.txt`).
-RATES = {"sft": 0.02, "dpo": 0.02, "grpo": 0.002}
 # Those of transformers' schedules that need no arguments of their own.
 SCHEDULES = (
     *("linear", "cosine", "cosine_with_restarts", "polynomial"),
@@ -53,7 +51,8 @@ class Settings:
     )
     trust: float = _setting(
         0.02,
-        "Nats a token by which a step of grpo may change what the model says; the rest is taken back. 0: no limit.",
+        "Nats a token by which a step of grpo may change what the model says, at the peak rate and where gradients "
+        "agree; the rest is taken back. 0: no limit.",
     )
     trl: str | None = _setting(None, "Further arguments of TRL's config: loss_type=dr_grpo,scale_rewards=none.")
     template: str | None = _setting(None, "Arguments of the model's chat template: enable_thinking=false.")
@@ -63,9 +62,8 @@ class Settings:
     steps: int = _setting(450, "Optimiser steps.")
     batch_size: int = _setting(8, "Problems in one forward pass.")
     accumulate: int = _setting(1, "Forward passes in one optimiser step.")
-    learning_rate: float | None = _setting(
-        None,
-        "Peak rate: root mean square change of a pixel a step, in [0, 1] units. Default: grpo 0.002, others 0.02.",
+    learning_rate: float = _setting(
+        0.02, "Peak rate: root mean square change of a pixel a step, in [0, 1] units. In grpo see also trust."
     )
     schedule: str = _setting("cosine", "Learning-rate schedule, by its name in transformers.")
     warmup: int = _setting(10, "Steps of linear warm-up.")
@@ -104,7 +102,7 @@ class Settings:
             if getattr(self, name) < 0:
                 raise BadInput(f"{name} is {getattr(self, name)}; it cannot be negative")
         for name in ("learning_rate", "temperature"):
-            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
+            if not 0 < getattr(self, name) < math.inf:
                 raise BadInput(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
         if not 0 <= self.trust < math.inf:
             raise BadInput(f"trust is {self.trust}; it cannot be negative, and must be finite")
@@ -122,12 +120,6 @@ class Settings:
             raise BadInput(f"report_to is {self.report_to!r}, but the trackers installed here are: {there}")
         if self.dtype not in PRECISIONS:
             raise BadInput(f"dtype is {self.dtype!r}; use {', '.join(PRECISIONS)}")
-
-    @property
-    def rate(self) -> float:
-        """The peak learning rate: the one that was set, or the objective's own."""
-        own = RATES.get(self.objective, RATES["sft"])
-        return own if self.learning_rate is None else self.learning_rate
 
     @classmethod
     def read(cls, path: Path | None, flags: dict[str, Any]) -> Settings:

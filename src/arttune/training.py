@@ -55,7 +55,7 @@ def train(settings: Settings, out: Path, say: Callable[[str], None] = lambda lin
     if out.exists():
         raise BadInput(f"{out} exists; choose another folder, or go on with it: arttune {resume_command(out)}")
     # So that the run can be repeated elsewhere, and later.
-    settings = replace(settings, dtype=precision(settings.dtype), learning_rate=settings.rate)
+    settings = replace(settings, dtype=precision(settings.dtype))
     problems, loaded = _open(settings)
     config = _canvas_config(settings, loaded)
     scratch = out.with_name(f".{out.name}.new")  # renamed once it holds what resuming needs

@@ -25,7 +25,7 @@ KEEN = replace(TASK, reward=small_letters)
 
 def learn(tmp_path, blind: bool = False, **changes) -> tuple[list[dict[str, float]], torch.Tensor]:
     """What every step logged, and how far each pixel went; `blind` takes the canvas its gradient."""
-    few = {"batch_size": 64, "generations": 16, "steps": 30, "learning_rate": 0.05, "trust": 0.1}
+    few = {"batch_size": 128, "generations": 32, "steps": 30, "learning_rate": 0.05, "trust": 0.5}
     made = studio(tmp_path, task=KEEN, objective="grpo", **(few | changes))
     layer = art_layer(made.model)
     before = layer.painting().pixels.float()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,11 +17,13 @@ from objectives.test_sft import studio
 
 
 class Watched(Trust):
-    """Keeps what a step was: the canvas before, as the optimiser left it, and in the end."""
+    """Keeps what a step was: the canvas before, as the optimiser left it, and in the end, and how much it shortened."""
 
-    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
-        self.optimised = self.canvas.detach().clone()
-        super().on_optimizer_step()
+    def on_optimizer_step(self, *args: Any, optimizer: Any, **named: Any) -> None:
+        self.optimised = self.canvas.detach().clamp(0, 1)
+        super().on_optimizer_step(*args, optimizer=optimizer, **named)
+        (group,) = optimizer.param_groups
+        self.shorter = optimizer.state[self.canvas]["agreement"] * group["lr"] / group["initial_lr"]
         self.kept = self.canvas.detach().clone()
 
 
@@ -34,19 +37,19 @@ def one_step(tmp_path, limit: float, **changes) -> tuple[Watched, dict[str, floa
     watched = Watched(trainer, canvas, limit)
     trainer.add_callback(watched)
     trainer.train()
-    return watched, next(line for line in trainer.state.log_history if "trust/change" in line)
+    return watched, next((line for line in trainer.state.log_history if "trust/change" in line), {})
 
 
-def divergence(watched: Watched, temperature: float) -> float:
-    """From the policy before the step to the optimiser's, on the sampled tokens, by plain passes of each row."""
+def divergence(watched: Watched, canvas: torch.Tensor, temperature: float) -> float:
+    """From the policy before the step to that of `canvas`, on the sampled tokens, by plain passes of each row."""
     trainer, inputs = watched.trainer, watched.trainer.passed
     apart = []
     for row in range(0, len(inputs["completion_ids"]), len(inputs["completion_ids"]) // ROWS):
         asked = inputs["prompt_ids"][row][inputs["prompt_mask"][row].bool()]
         said = inputs["completion_ids"][row][inputs["completion_mask"][row].bool()]
         both = []
-        for canvas in (watched.before, watched.optimised):
-            watched.canvas.data.copy_(canvas)
+        for shown in (watched.before, canvas):
+            watched.canvas.data.copy_(shown)
             with torch.no_grad():
                 logits = trainer.model(input_ids=torch.cat([asked, said])[None]).logits[0, len(asked) - 1 : -1]
             both.append((logits / temperature).log_softmax(-1).gather(1, said[:, None])[:, 0])
@@ -57,23 +60,34 @@ def divergence(watched: Watched, temperature: float) -> float:
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_a_long_step_is_taken_back_in_part(tmp_path, temperature):
+    """A single gradient is its own first momentum's fifth: the step is a fifth of the one that the limit is for."""
     limit = 0.02
     watched, logged = one_step(tmp_path, limit, temperature=temperature)
-    assert divergence(watched, temperature) > 2 * limit
-    assert logged["trust/kept"] < 1
-    whole, part = watched.optimised.clamp(0, 1) - watched.before, watched.kept - watched.before
-    assert torch.allclose(part, logged["trust/kept"] * whole, atol=1e-6)
-    watched.optimised = watched.kept
-    expected = divergence(watched, temperature)
-    assert logged["trust/change"] == pytest.approx(expected, rel=1e-2)
-    assert 0.2 * limit < expected <= ENOUGH * limit
+    assert watched.shorter == logged["trust/agreement"] == pytest.approx(0.19)
+    step, kept = watched.optimised - watched.before, logged["trust/kept"]
+    assert divergence(watched, watched.before + step / watched.shorter, temperature) > 2 * limit
+    assert kept < 1
+    assert torch.allclose(watched.kept - watched.before, kept * step, atol=1e-6)
+    found = divergence(watched, watched.before + kept * step / watched.shorter, temperature)
+    assert 0.2 * limit < found <= ENOUGH * limit * 1.01
+    assert logged["trust/change"] == pytest.approx(found * watched.shorter**2, rel=1e-2)
+
+
+def test_a_step_at_half_the_rate_is_half_as_long(tmp_path):
+    """The limit cuts it like the whole one."""
+    watched, logged = one_step(tmp_path, 0.02)
+    step = watched.optimised - watched.before
+    watched.canvas.data.copy_(watched.before + step / 2)
+    state = {watched.canvas: {"agreement": logged["trust/agreement"]}}
+    watched.on_optimizer_step(optimizer=SimpleNamespace(param_groups=[{"lr": 0.01, "initial_lr": 0.02}], state=state))
+    assert torch.allclose(watched.kept - watched.before, logged["trust/kept"] * step / 2, atol=1e-6)
 
 
 def test_a_short_step_is_left_alone(tmp_path):
     watched, logged = one_step(tmp_path, 1.0)
     assert 0 < logged["trust/change"] < 1
     assert logged["trust/kept"] == 1
-    assert torch.equal(watched.kept, watched.optimised.clamp(0, 1))
+    assert torch.equal(watched.kept, watched.optimised)
 
 
 def test_a_step_whose_completions_are_all_masked_is_no_failure(tmp_path):

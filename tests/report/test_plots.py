@@ -36,6 +36,13 @@ def test_the_learning_curve_shows_every_loss_and_every_validation(tmp_path, kept
     assert Image.open(tmp_path / "curve.png").size[0] > 500
 
 
+def test_where_there_are_rewards_they_are_shown_and_not_the_loss(tmp_path, kept):
+    learning_curve([{"step": i, "loss": 0.0, "reward": i / 10} for i in (1, 2)], tmp_path / "curve.png", "title")
+    (top,) = kept[0].axes
+    assert list(top.lines[0].get_ydata()) == [0.1, 0.2]
+    assert top.get_ylabel() == "mean reward"
+
+
 def test_a_run_without_validation_has_a_curve_too(tmp_path, kept):
     learning_curve([{"step": 1, "loss": 2.0}], tmp_path / "curve.png", "title")
     assert len(kept[0].axes) == 1

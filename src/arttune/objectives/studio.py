@@ -74,7 +74,7 @@ class Studio:
         """The optimiser of the canvas, for a trainer's `optimizers`; the trainer schedules its rate."""
         layer = art_layer(self.model)
         memory = MEMORY if self.settings.objective == "grpo" else 0.0
-        return CanvasMuon([layer.canvas().weight], self.settings.rate, layer.family.unit, memory=memory)
+        return CanvasMuon([layer.canvas().weight], self.settings.learning_rate, layer.family.unit, memory=memory)
 
     def configured(self, kind: Callable[..., Any], own: dict[str, Any]) -> Any:
         """TRL's config `kind`: what every objective has, then its `own`, then the user's. Raises `BadInput`."""
@@ -123,7 +123,7 @@ class Studio:
             "max_steps": s.steps,
             "per_device_train_batch_size": s.batch_size,
             "gradient_accumulation_steps": s.accumulate,
-            "learning_rate": s.rate,
+            "learning_rate": s.learning_rate,
             "lr_scheduler_type": s.schedule,
             "warmup_steps": s.warmup,
             "max_grad_norm": 0.0,  # the optimiser is indifferent to the gradient's scale

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from arttune.canvas import project_
 from arttune.objectives.policy import Grouped
 
 ROWS = 16  # completions of each process that are scored again: so many or, where they do not divide, up to twice that
-TRIES = 4  # a long step changes less than the square of its length says, so what is left of it may still be too long
+TRIES = 8  # a long step changes less than the square of its length says, so what is left of it may still be too long
 ENOUGH = 1.25  # times the limit is within what sixteen completions can tell
 
 
@@ -24,8 +25,11 @@ class Trust(TrainerCallback):
     """Shortens a step of `trainer` on `canvas` to `limit`, in nats a token.
 
     The change is the Kullback-Leibler divergence of the policy before the step from the one after it, on sampled
-    tokens (`k3` of Schulman 2020, joschu.net/blog/kl-approx.html), and for short steps it grows with their square. Logs
-    `trust/change`, that of the step that was made, and `trust/kept`, the share that this is of the optimiser's.
+    tokens (`k3` of Schulman 2020, joschu.net/blog/kl-approx.html), and for short steps it grows with their square. The
+    limit is for a step at the peak of the learning rate, on whose direction the last gradients agree (`CanvasMuon`).
+    That step is looked for; the one that is made is shorter by as much as schedule and agreement have it, and may
+    change less than could be told from rounding. Logs `trust/change`, which the square gives for the step that was
+    made, `trust/kept`, the share that it is of the optimiser's, and `trust/agreement`, from 0 to 1.
     """
 
     def __init__(self, trainer: Grouped, canvas: torch.nn.Parameter, limit: float) -> None:
@@ -39,22 +43,37 @@ class Trust(TrainerCallback):
         self.said = self._logps()
 
     @torch.no_grad()
-    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+    def on_optimizer_step(self, *_: Any, optimizer: Any, **__: Any) -> None:
         """Takes back what is too much."""
-        kept, change = 1.0, self._change()
-        made = self.canvas.clone()  # by now inside its limits: the pass above saw to that
+        (group,), state = optimizer.param_groups, optimizer.state[self.canvas]
+        shorter = state["agreement"] * group["lr"] / group["initial_lr"]
+        kept, change = self._cut(state, shorter) if shorter else (1.0, 0.0)
+        logged = self.trainer._metrics["train"]
+        for name, value in (("change", change * shorter**2), ("kept", kept), ("agreement", state["agreement"])):
+            logged[f"trust/{name}"].append(value)
+
+    def _cut(self, state: dict[str, Any], shorter: float) -> tuple[float, float]:
+        """The share of the step that is kept, and what as much of the whole step changes; moves the canvas.
+
+        `shorter` is what the optimiser made of the whole step.
+        """
+        made = project_(self.canvas.detach().clone())
+        # What is kept of a step is near what was kept of the last one. That lies with the optimiser's state, so that a
+        # resumed run tries the same.
+        kept = min(1.0, 2 * state.get("kept", 1.0))
+        change = self._change(made, kept / shorter)
         for _try in range(TRIES):
             if change <= ENOUGH * self.limit:
                 break
             kept *= (self.limit / change) ** 0.5
-            self.canvas.copy_(self.before.lerp(made, kept))
-            change = self._change()
-        logged = self.trainer._metrics["train"]
-        logged["trust/change"].append(change)
-        logged["trust/kept"].append(kept)
+            change = self._change(made, kept / shorter)
+        state["kept"] = kept
+        self.canvas.copy_(self.before.lerp(made, kept))
+        return kept, change
 
-    def _change(self) -> float:
-        """Nats a token from the policy before the step to that of the canvas as it is, over all processes."""
+    def _change(self, made: torch.Tensor, share: float) -> float:
+        """Nats a token between the policies before the step and after a `share` of it, over all processes."""
+        self.canvas.copy_(self.before.lerp(made, share))
         away = self._logps() - self.said
         mine = (away.exp() - 1 - away).sum() / max(1, len(away))  # completions that were cut off may all be masked
         return float(self.trainer.accelerator.gather(mine).mean())

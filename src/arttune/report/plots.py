@@ -18,15 +18,19 @@ INK, ACCENT = "#30343c", "#c8553d"
 
 
 def learning_curve(lines: list[dict[str, Any]], path: Path, title: str) -> None:
-    """Loss of every step (and its running mean) over the validation accuracy with its interval."""
-    steps = [line["step"] for line in lines if "loss" in line]
-    losses = [line["loss"] for line in lines if "loss" in line]
+    """Reward or else loss of every step (and its running mean) over the validation accuracy with its interval.
+
+    Where there are rewards, the loss is made of advantages, whose mean is about zero: it says nothing.
+    """
+    shown = "reward" if any("reward" in line for line in lines) else "loss"
+    steps = [line["step"] for line in lines if shown in line]
+    values = [line[shown] for line in lines if shown in line]
     judged = [line for line in lines if "eval_accuracy" in line]
     figure, axes = plt.subplots(2 if judged else 1, 1, sharex=True, figsize=(7, 5 if judged else 3), squeeze=False)
     top = axes[0][0]
-    top.plot(steps, losses, color=INK, alpha=0.25, linewidth=1)
-    top.plot(steps, _running_mean(losses), color=INK, linewidth=1.8)
-    top.set_ylabel("loss")
+    top.plot(steps, values, color=INK, alpha=0.25, linewidth=1)
+    top.plot(steps, _running_mean(values), color=INK, linewidth=1.8)
+    top.set_ylabel("loss" if shown == "loss" else "mean reward")
     if judged:
         low = axes[1][0]
         at = [line["step"] for line in judged]
