@@ -89,10 +89,7 @@ class CanvasMuon(torch.optim.Optimizer):
                 move /= move.square().mean().sqrt().clamp_min(torch.finfo(move.dtype).tiny)
                 length = group["lr"]
                 if group["memory"]:
-                    self.state[canvas]["agreement"] = _agreement(
-                        self.state[canvas], canvas.grad, ahead, group["memory"]
-                    )
-                    length *= self.state[canvas]["agreement"]
+                    length *= _agreement(self.state[canvas], canvas.grad, ahead, group["memory"])
                 canvas.sub_(to_pixels(move, canvas.shape[1:], group["unit"]), alpha=length)
         return loss
 
