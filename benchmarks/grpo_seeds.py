@@ -35,7 +35,7 @@ COLUMNS = {
 
 def table(runs: list[list[dict[str, Any]]], every: int) -> str:
     """Means over the runs for each stretch of `every` steps, and the kept-out accuracy of each run at its end."""
-    there = {name: key for name, key in COLUMNS.items() if all(key in run[0] for run in runs)}
+    there = {name: key for name, key in COLUMNS.items() if all(any(key in line for line in run) for run in runs)}
     lines = ["steps    " + "   ".join(there) + "   kept-out problems right"]
     for first in range(1, max(run[-1]["step"] for run in runs) + 1, every):
         within = [[line for line in run if first <= line["step"] < first + every] for run in runs]
@@ -79,7 +79,10 @@ def main() -> None:
     for folder in args.runs:
         if (folder / "results.json").exists():
             shown = json.loads((folder / "results.json").read_text())["scores"]
-            told = [f"{s['correct']}/{s['n']} = {s['accuracy']:.1%} {s['ci95']}" for s in (shown[0], shown[-1])]
+            told = [
+                f"{one['correct']}/{one['n']} = {one['accuracy']:.1%} [{one['ci95'][0]:.1%}, {one['ci95'][1]:.1%}]"
+                for one in (shown[0], shown[-1])
+            ]
             print(f"{folder.name}: test {' -> '.join(told)}, {shown[-1]['format_rate']:.0%} in form")
     if args.plot:
         plot(runs, args.plot)
