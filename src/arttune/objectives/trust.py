@@ -71,6 +71,7 @@ class Trust(TrainerCallback):
         self.canvas.copy_(self.before.lerp(made, kept))
         return kept, change
 
+    @torch.no_grad()
     def _change(self, made: torch.Tensor, share: float) -> float:
         """Nats a token between the policies before the step and after a `share` of it, over all processes."""
         self.canvas.copy_(self.before.lerp(made, share))
