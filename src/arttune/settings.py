@@ -52,7 +52,7 @@ class Settings:
     trust: float = _setting(
         0.02,
         "Nats a token by which a step of grpo may change what the model says, at the peak rate and where gradients "
-        "agree; the rest is taken back. 0: no limit.",
+        "agree; the rest is taken back. 0: no limit, and then a learning_rate of 0.002 or less.",
     )
     trl: str | None = _setting(None, "Further arguments of TRL's config: loss_type=dr_grpo,scale_rewards=none.")
     template: str | None = _setting(None, "Arguments of the model's chat template: enable_thinking=false.")
