@@ -19,8 +19,8 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
 from arttune.records import read_metrics
+from arttune.report.plots import ACCENT, INK, _running_mean
 
-INK, ACCENT = "#30343c", "#c8553d"
 COLUMNS = {
     "mean reward": "reward",
     "tokens a completion": "completions/mean_length",
@@ -50,8 +50,8 @@ def plot(runs: list[list[dict[str, Any]]], path: Path) -> None:
     figure, (top, low) = plt.subplots(2, 1, sharex=True, figsize=(7, 5))
     for run in runs:
         rewarded = [line for line in run if "reward" in line]
-        last = [fmean(line["reward"] for line in rewarded[max(0, i - 9) : i + 1]) for i in range(len(rewarded))]
-        top.plot([line["step"] for line in rewarded], last, color=INK, linewidth=1, alpha=0.8)
+        smooth = _running_mean([line["reward"] for line in rewarded])
+        top.plot([line["step"] for line in rewarded], smooth, color=INK, linewidth=1, alpha=0.8)
         judged = [line for line in run if "eval_accuracy" in line]
         at, right = [line["step"] for line in judged], [line["eval_accuracy"] for line in judged]
         low.plot(at, right, color=ACCENT, marker="o", markersize=4, linewidth=1, alpha=0.8)

@@ -17,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import openai
 from tqdm.auto import tqdm
 
 from arttune.evaluate import Score, graded, scored
-from arttune.tasks import BUILT_IN, Message, Problem, get_task, hold_out
+from arttune.rollouts import Server
+from arttune.tasks import BUILT_IN, Message, Problem, Task, get_task, hold_out
 from arttune.tasks.answers import NUMBER_SUFFIX
 
 ENDING = 'On the last line write "Answer: " and then the number alone.'
@@ -77,15 +77,22 @@ INSTRUCTIONS = {
 }
 
 
-def score(args: argparse.Namespace, name: str, problems: list[Problem], worked: list[Problem], split: str) -> Score:
+def score(
+    args: argparse.Namespace,
+    server: Server,
+    task: Task,
+    name: str,
+    problems: list[Problem],
+    worked: list[Problem],
+    split: str,
+) -> Score:
     """Greedy answers of the server, strictly graded."""
-    client = openai.OpenAI(base_url=args.base_url.rstrip("/").removesuffix("/v1") + "/v1", api_key="none", timeout=1800)
-    model, task = client.models.list().data[0].id, get_task(args.task)
+    model = server.client.models.list().data[0].id
     limit = args.max_new_tokens or task.max_new_tokens
 
     def answered(problem: Problem) -> tuple[str, int]:
         asked: Any = INSTRUCTIONS[name](problem, worked)
-        reply = client.chat.completions.create(model=model, messages=asked, max_tokens=limit, temperature=0.0)
+        reply = server.client.chat.completions.create(model=model, messages=asked, max_tokens=limit, temperature=0.0)
         assert reply.usage is not None
         return (reply.choices[0].message.content or "").strip(), reply.usage.total_tokens
 
@@ -123,14 +130,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    task = get_task(args.task)
+    server, task = Server(args.base_url, timeout=1800), get_task(args.task)
     worked, tried = hold_out(task.load("train"), args.tried, args.seed)
     found = []
     for name in INSTRUCTIONS:
-        found.append(score(args, name, tried, worked, "train"))
+        found.append(score(args, server, task, name, tried, worked, "train"))
         print(line(found[-1]), flush=True)
     best = max(found[1:], key=lambda one: one.correct).adapter
-    scores = [score(args, name, task.load("test")[: args.limit], worked, "test") for name in (OWN, best)]
+    test = task.load("test")[: args.limit]
+    scores = [score(args, server, task, name, test, worked, "test") for name in (OWN, best)]
     for one in scores:
         print(line(one), flush=True)
     if args.json:
