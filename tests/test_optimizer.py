@@ -123,3 +123,20 @@ def test_a_memory_weighs_by_scale_and_survives_silence():
     assert moved[0] == moved[3] == 0
     assert moved[1] == pytest.approx(1.0)
     assert moved[2] < 0.02
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_stops_the_run_and_spoils_nothing(wrong):
+    canvases = [rand(3, 56, 56, seed=seed) for seed in (1, 2)]
+    optimizer = CanvasMuon(canvases, memory=0.97)
+    for canvas in canvases:
+        canvas.grad = rand(3, 56, 56)
+    optimizer.step()
+    kept = copy.deepcopy((canvases, optimizer.state_dict()["state"]))
+    canvases[1].grad[0, 5, 7] = wrong
+    with pytest.raises(FloatingPointError, match="not finite"):
+        optimizer.step()
+    found = (canvases, optimizer.state_dict()["state"])
+    for before, after in zip(kept[0], found[0], strict=True):
+        assert torch.equal(before, after)
+    assert str(kept[1]) == str(found[1])

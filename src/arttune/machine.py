@@ -59,6 +59,15 @@ def fast_attention(model: PreTrainedModel) -> None:
         model.set_attn_implementation({"text_config": "eager"})
 
 
+def sound_attention() -> None:
+    """Have torch do without cuDNN's attention kernels on GPUs, for good.
+
+    From torch 2.11 on their backward pass gives NaN for some lengths where a mask is given and scores are far below
+    zero, as Qwen2.5's are (pytorch/pytorch#196678; met here at step 90 of an `sft` run). torch's others do not.
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 def keep_freed_memory() -> bool:
     """Have the C library keep what is freed, for good; False where it is not glibc and nothing was done.
 

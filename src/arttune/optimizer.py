@@ -73,24 +73,28 @@ class CanvasMuon(torch.optim.Optimizer):
     # torch types `step` by two overloads; one signature that serves both is beyond the type checker.
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Move every canvas that has a gradient."""
+        """Move every canvas that has a gradient. Raises `FloatingPointError` if that is not finite, moving nothing."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for canvas in group["params"]:
-                if canvas.grad is None:
-                    continue
-                speed = self.state[canvas].setdefault("momentum", torch.zeros_like(canvas))
-                speed.lerp_(canvas.grad, 1 - group["momentum"])
-                ahead = canvas.grad.lerp(speed, group["momentum"])
-                move = level(to_tokens(ahead, group["unit"]), group["damping"])
-                move /= move.square().mean().sqrt().clamp_min(torch.finfo(move.dtype).tiny)
-                length = group["lr"]
-                if group["memory"]:
-                    length *= _agreement(self.state[canvas], canvas.grad, ahead, group["memory"])
-                canvas.sub_(to_pixels(move, canvas.shape[1:], group["unit"]), alpha=length)
+        everything = [(group, canvas) for group in self.param_groups for canvas in group["params"]]
+        moved = [(group, canvas) for group, canvas in everything if canvas.grad is not None]
+        if not all(bool(canvas.grad.isfinite().all()) for _, canvas in moved):
+            raise FloatingPointError(
+                "the gradient at the picture is not finite, so the picture was left as it is; float32 may help, or "
+                "torch.autograd.set_detect_anomaly(True) say where it comes from"
+            )
+        for group, canvas in moved:
+            speed = self.state[canvas].setdefault("momentum", torch.zeros_like(canvas))
+            speed.lerp_(canvas.grad, 1 - group["momentum"])
+            ahead = canvas.grad.lerp(speed, group["momentum"])
+            move = level(to_tokens(ahead, group["unit"]), group["damping"])
+            move /= move.square().mean().sqrt().clamp_min(torch.finfo(move.dtype).tiny)
+            length = group["lr"]
+            if group["memory"]:
+                length *= _agreement(self.state[canvas], canvas.grad, ahead, group["memory"])
+            canvas.sub_(to_pixels(move, canvas.shape[1:], group["unit"]), alpha=length)
         return loss
 
 

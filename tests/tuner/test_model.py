@@ -294,3 +294,23 @@ def test_a_batch_with_pictures_of_its_own_is_refused():
     model = painted("qwen2_5_vl")
     with pytest.raises(ValueError, match="the canvas is the picture"):
         model(**pixel_inputs("qwen2_5_vl", model, "right"))
+
+
+def test_cudnns_attention_is_off_with_a_picture():
+    """Its backward pass gives NaN; what torch says it would use is all that can be seen without a GPU."""
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    painted("qwen2_5_vl")
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU of NVIDIA's")
+def test_attention_to_scores_far_below_zero_has_a_finite_gradient():
+    """The case of pytorch/pytorch#196678: a mask, a length of 64 more than a multiple of 128, every score near -120."""
+    painted("qwen2_5_vl")
+    shape, length = (1, 1, 704, 64), 704
+    query, key, value = (0.1 * torch.randn(shape, dtype=torch.bfloat16, device="cuda") for _ in range(3))
+    query[..., 0], key[..., 0] = 1.0, -120 * 8
+    query.requires_grad_()
+    mask = torch.ones(length, length, dtype=torch.bool, device="cuda").tril()[None, None]
+    torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask).sum().backward()
+    assert query.grad.isfinite().all()

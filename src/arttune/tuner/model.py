@@ -20,6 +20,7 @@ from torch import nn
 
 from arttune.errors import BadInput
 from arttune.families import detect
+from arttune.machine import sound_attention
 from arttune.prefix import Positions, left_aligned, prefix_first, rows_of, run_prefix, shared_length, stand_in
 from arttune.tuner.config import ArtConfig
 from arttune.tuner.layer import ArtLayer
@@ -59,6 +60,7 @@ class ArtModel(BaseTuner):
         current_key: str,
         parameter_name: str | None = None,
     ) -> None:
+        sound_attention()
         # A copy of its own: TRL makes its reference adapter from the very config object of the trained one.
         own = copy(peft_config)
         self.peft_config[adapter_name] = own
