@@ -1,10 +1,11 @@
 """What can be had of a model by words alone? The best of several instructions, beside the task's own prompt.
 
     scripts/vllm_cpu.sh serve MODEL --port 8000 &
-    python benchmarks/instructions.py --task gsm8k --base-url http://127.0.0.1:8000 --json instructions.json
+    python benchmarks/instructions.py --task gsm8k --json instructions.json runs/mine/art.png
 
-No picture is shown. Every instruction is tried, greedily, on the same `--tried` training problems; the task's own
-prompt and the instruction that did best there are then scored on `--limit` test problems, which chose nothing.
+Every instruction is tried, greedily and without a picture, on the same `--tried` training problems. The task's own
+prompt, the instruction that did best there, and the task's own prompt beside each of the paintings that are named are
+then scored on `--limit` test problems, which chose nothing.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ from tqdm.auto import tqdm
 
 from arttune.evaluate import Score, graded, scored
 from arttune.rollouts import Server
+from arttune.rollouts.server import data_uri, with_uri
 from arttune.tasks import BUILT_IN, Message, Problem, Task, get_task, hold_out
 from arttune.tasks.answers import NUMBER_SUFFIX
 
 ENDING = 'On the last line write "Answer: " and then the number alone.'
 
 
-def instead(suffix: str) -> Callable[[Problem, list[Problem]], list[Message]]:
+Asked = Callable[[Problem, list[Problem]], Any]  # a problem and worked ones, as the server's messages
+
+
+def instead(suffix: str) -> Asked:
     """The question with `suffix` in the place of the task's own."""
 
     def asked(problem: Problem, _: list[Problem]) -> list[Message]:
@@ -36,12 +41,12 @@ def instead(suffix: str) -> Callable[[Problem, list[Problem]], list[Message]]:
     return asked
 
 
-def before(text: str) -> Callable[[Problem, list[Problem]], list[Message]]:
+def before(text: str) -> Asked:
     """The task's prompt under a system message."""
     return lambda problem, _: [{"role": "system", "content": text}, *problem.prompt]
 
 
-def shown(count: int) -> Callable[[Problem, list[Problem]], list[Message]]:
+def shown(count: int) -> Asked:
     """The task's prompt after `count` worked examples, as earlier turns of the conversation."""
 
     def asked(problem: Problem, worked: list[Problem]) -> list[Message]:
@@ -53,8 +58,14 @@ def shown(count: int) -> Callable[[Problem, list[Problem]], list[Message]]:
     return asked
 
 
+def beside(painting: Path) -> Asked:
+    """The task's prompt with a picture."""
+    uri = data_uri(painting.read_bytes())
+    return lambda problem, _: with_uri(problem.prompt, uri)
+
+
 OWN = "the task's own prompt"
-INSTRUCTIONS = {
+INSTRUCTIONS: dict[str, Asked] = {
     OWN: lambda problem, _: problem.prompt,
     "step by step, reason first": instead(
         "\n\nLet's think step by step. Reason first, then end your response with: Answer: <number>"
@@ -81,18 +92,19 @@ def score(
     args: argparse.Namespace,
     server: Server,
     task: Task,
-    name: str,
+    way: tuple[str, Asked],
     problems: list[Problem],
     worked: list[Problem],
     split: str,
 ) -> Score:
     """Greedy answers of the server, strictly graded."""
+    name, asked = way
     model = server.client.models.list().data[0].id
     limit = args.max_new_tokens or task.max_new_tokens
 
     def answered(problem: Problem) -> tuple[str, int]:
-        asked: Any = INSTRUCTIONS[name](problem, worked)
-        reply = server.client.chat.completions.create(model=model, messages=asked, max_tokens=limit, temperature=0.0)
+        turns = asked(problem, worked)
+        reply = server.client.chat.completions.create(model=model, messages=turns, max_tokens=limit, temperature=0.0)
         assert reply.usage is not None
         return (reply.choices[0].message.content or "").strip(), reply.usage.total_tokens
 
@@ -121,6 +133,7 @@ def line(found: Score) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paintings", type=Path, nargs="*", metavar="PNG")
     parser.add_argument("--task", default="gsm8k", choices=BUILT_IN)
     parser.add_argument("--base-url", default="http://127.0.0.1:8000")
     parser.add_argument("--tried", type=int, default=100, help="training problems that choose the instruction")
@@ -133,14 +146,16 @@ def main() -> None:
     server, task = Server(args.base_url, timeout=1800), get_task(args.task)
     worked, tried = hold_out(task.load("train"), args.tried, args.seed)
     found = []
-    for name in INSTRUCTIONS:
-        found.append(score(args, server, task, name, tried, worked, "train"))
+    for way in INSTRUCTIONS.items():
+        found.append(score(args, server, task, way, tried, worked, "train"))
         print(line(found[-1]), flush=True)
     best = max(found[1:], key=lambda one: one.correct).adapter
     test = task.load("test")[: args.limit]
-    scores = [score(args, server, task, name, test, worked, "test") for name in (OWN, best)]
-    for one in scores:
-        print(line(one), flush=True)
+    ways = [(name, INSTRUCTIONS[name]) for name in (OWN, best)] + [(str(png), beside(png)) for png in args.paintings]
+    scores = []
+    for way in ways:
+        scores.append(score(args, server, task, way, test, worked, "test"))
+        print(line(scores[-1]), flush=True)
     if args.json:
         args.json.write_text(json.dumps({"scores": [one.as_dict() for one in scores]}, indent=2) + "\n")
 
