@@ -29,10 +29,10 @@ from arttune.tasks.answers import NUMBER_SUFFIX
 ENDING = 'On the last line write "Answer: " and then the number alone.'
 
 
-Asked = Callable[[Problem, list[Problem]], Any]  # a problem and worked ones, as the server's messages
+Wording = Callable[[Problem, list[Problem]], Any]  # a problem and worked ones, as the server's messages
 
 
-def instead(suffix: str) -> Asked:
+def instead(suffix: str) -> Wording:
     """The question with `suffix` in the place of the task's own."""
 
     def asked(problem: Problem, _: list[Problem]) -> list[Message]:
@@ -41,12 +41,12 @@ def instead(suffix: str) -> Asked:
     return asked
 
 
-def before(text: str) -> Asked:
+def before(text: str) -> Wording:
     """The task's prompt under a system message."""
     return lambda problem, _: [{"role": "system", "content": text}, *problem.prompt]
 
 
-def shown(count: int) -> Asked:
+def shown(count: int) -> Wording:
     """The task's prompt after `count` worked examples, as earlier turns of the conversation."""
 
     def asked(problem: Problem, worked: list[Problem]) -> list[Message]:
@@ -58,14 +58,14 @@ def shown(count: int) -> Asked:
     return asked
 
 
-def beside(painting: Path) -> Asked:
+def beside(painting: Path) -> Wording:
     """The task's prompt with a picture."""
     uri = data_uri(painting.read_bytes())
     return lambda problem, _: with_uri(problem.prompt, uri)
 
 
 OWN = "the task's own prompt"
-INSTRUCTIONS: dict[str, Asked] = {
+INSTRUCTIONS: dict[str, Wording] = {
     OWN: lambda problem, _: problem.prompt,
     "step by step, reason first": instead(
         "\n\nLet's think step by step. Reason first, then end your response with: Answer: <number>"
@@ -92,7 +92,7 @@ def score(
     args: argparse.Namespace,
     server: Server,
     task: Task,
-    way: tuple[str, Asked],
+    way: tuple[str, Wording],
     problems: list[Problem],
     worked: list[Problem],
     split: str,
@@ -145,15 +145,15 @@ def main() -> None:
     args = parser.parse_args()
     server, task = Server(args.base_url, timeout=1800), get_task(args.task)
     worked, tried = hold_out(task.load("train"), args.tried, args.seed)
+    pictures = [(str(png), beside(png)) for png in args.paintings]
     found = []
     for way in INSTRUCTIONS.items():
         found.append(score(args, server, task, way, tried, worked, "train"))
         print(line(found[-1]), flush=True)
     best = max(found[1:], key=lambda one: one.correct).adapter
     test = task.load("test")[: args.limit]
-    ways = [(name, INSTRUCTIONS[name]) for name in (OWN, best)] + [(str(png), beside(png)) for png in args.paintings]
     scores = []
-    for way in ways:
+    for way in [(name, INSTRUCTIONS[name]) for name in (OWN, best)] + pictures:
         scores.append(score(args, server, task, way, test, worked, "test"))
         print(line(scores[-1]), flush=True)
     if args.json:
