@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
 from arttune.records import read_metrics
-from arttune.report.plots import ACCENT, INK, _running_mean
+from arttune.report.plots import ACCENT, INK, running_mean
 
 COLUMNS = {
     "mean reward": "reward",
@@ -50,7 +50,7 @@ def plot(runs: list[list[dict[str, Any]]], path: Path) -> None:
     figure, (top, low) = plt.subplots(2, 1, sharex=True, figsize=(7, 5))
     for run in runs:
         rewarded = [line for line in run if "reward" in line]
-        smooth = _running_mean([line["reward"] for line in rewarded])
+        smooth = running_mean([line["reward"] for line in rewarded])
         top.plot([line["step"] for line in rewarded], smooth, color=INK, linewidth=1, alpha=0.8)
         judged = [line for line in run if "eval_accuracy" in line]
         at, right = [line["step"] for line in judged], [line["eval_accuracy"] for line in judged]

@@ -27,8 +27,6 @@ from arttune.tasks import BUILT_IN, Message, Problem, Task, get_task, hold_out
 from arttune.tasks.answers import NUMBER_SUFFIX
 
 ENDING = 'On the last line write "Answer: " and then the number alone.'
-
-
 Wording = Callable[[Problem, list[Problem]], Any]  # a problem and worked ones, as the server's messages
 
 
@@ -91,6 +89,7 @@ INSTRUCTIONS: dict[str, Wording] = {
 def score(
     args: argparse.Namespace,
     server: Server,
+    model: str,
     task: Task,
     way: tuple[str, Wording],
     problems: list[Problem],
@@ -99,7 +98,6 @@ def score(
 ) -> Score:
     """Greedy answers of the server, strictly graded."""
     name, asked = way
-    model = server.client.models.list().data[0].id
     limit = args.max_new_tokens or task.max_new_tokens
 
     def answered(problem: Problem) -> tuple[str, int]:
@@ -144,17 +142,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     server, task = Server(args.base_url, timeout=1800), get_task(args.task)
+    model = server.client.models.list().data[0].id
     worked, tried = hold_out(task.load("train"), args.tried, args.seed)
     pictures = [(str(png), beside(png)) for png in args.paintings]
     found = []
     for way in INSTRUCTIONS.items():
-        found.append(score(args, server, task, way, tried, worked, "train"))
+        found.append(score(args, server, model, task, way, tried, worked, "train"))
         print(line(found[-1]), flush=True)
     best = max(found[1:], key=lambda one: one.correct).adapter
     test = task.load("test")[: args.limit]
     scores = []
     for way in [(name, INSTRUCTIONS[name]) for name in (OWN, best)] + pictures:
-        scores.append(score(args, server, task, way, test, worked, "test"))
+        scores.append(score(args, server, model, task, way, test, worked, "test"))
         print(line(scores[-1]), flush=True)
     if args.json:
         args.json.write_text(json.dumps({"scores": [one.as_dict() for one in scores]}, indent=2) + "\n")

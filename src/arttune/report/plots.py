@@ -29,7 +29,7 @@ def learning_curve(lines: list[dict[str, Any]], path: Path, title: str) -> None:
     figure, axes = plt.subplots(2 if judged else 1, 1, sharex=True, figsize=(7, 5 if judged else 3), squeeze=False)
     top = axes[0][0]
     top.plot(steps, values, color=INK, alpha=0.25, linewidth=1)
-    top.plot(steps, _running_mean(values), color=INK, linewidth=1.8)
+    top.plot(steps, running_mean(values), color=INK, linewidth=1.8)
     top.set_ylabel("loss" if shown == "loss" else "mean reward")
     if judged:
         low = axes[1][0]
@@ -83,5 +83,6 @@ def start_and_end(start: torch.Tensor, end: torch.Tensor, path: Path) -> None:
     plt.close(figure)
 
 
-def _running_mean(values: list[float], window: int = 10) -> list[float]:
+def running_mean(values: list[float], window: int = 10) -> list[float]:
+    """The mean of each value and those before it, `window` in all or as many as there are; as long as `values`."""
     return [sum(values[max(0, i - window + 1) : i + 1]) / min(i + 1, window) for i in range(len(values))]

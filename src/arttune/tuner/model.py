@@ -60,7 +60,7 @@ class ArtModel(BaseTuner):
         current_key: str,
         parameter_name: str | None = None,
     ) -> None:
-        sound_attention()
+        sound_attention()  # here, where every script with a canvas comes by
         # A copy of its own: TRL makes its reference adapter from the very config object of the trained one.
         own = copy(peft_config)
         self.peft_config[adapter_name] = own
