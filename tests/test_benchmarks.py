@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -20,11 +21,13 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         ("cpu_step.py", ("--rounds", "1", "--steps", "1", "--arm", "plain attention"), "1.00 of the first"),
         ("optimizer.py", ("--steps", "2", "--batch", "2", "--arm", "muon 0.02"), "kept-out loss"),
         ("grpo_directions.py", ("--batches", "2", "--batch-size", "8"), "levelled"),
+        ("decoding.py", ("smol", "grey.png", "--rows", "4", "--tokens", "8", "--rounds", "1"), "same: 100.0%"),
     ],
 )
 def test_it_runs(name, arguments, says, tmp_path):
+    Image.new("RGB", (224, 224), (128, 128, 128)).save(tmp_path / "grey.png")
     command = [sys.executable, str(FOLDER / name), *arguments, "--json", str(tmp_path / "found.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert says in done.stdout
     assert '"ratios"' in (tmp_path / "found.json").read_text()

@@ -15,9 +15,10 @@ model's own head, TRL's fused one) then works as it is. `generate` gets the pref
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -82,9 +83,8 @@ def stand_in(backbone: Any, shared: int, wanted: Positions | None) -> Iterator[N
     With `wanted` = (rows, columns), `last_hidden_state` is `(1, len(rows), hidden)`; otherwise it is the full
     `(batch, length, hidden)`. The backbone must be called with the tuner's arguments (see `ArtModel.forward`).
     """
-    own, plain = vars(backbone).get("forward"), backbone.forward
 
-    def forward(**kwargs: Any) -> ModelOutput:
+    def forward(plain: Any, **kwargs: Any) -> ModelOutput:
         if shared == 0:
             output = plain(**kwargs)
             if wanted is not None:
@@ -92,15 +92,23 @@ def stand_in(backbone: Any, shared: int, wanted: Positions | None) -> Iterator[N
             return output
         return _shared_forward(backbone, plain, shared, wanted, kwargs)
 
-    backbone.forward = forward
+    with own_forward(backbone, forward):
+        yield
+
+
+@contextmanager
+def own_forward(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
+    """Within the block, `module(**kwargs)` is `forward(plain, **kwargs)`, `plain` being the module's forward."""
+    own, plain = vars(module).get("forward"), module.forward
+    module.forward = partial(forward, plain)
     try:
         yield
     finally:
         # An instance's own forward hides the class's: put back the one that stood there, or none.
         if own is None:
-            del backbone.forward
+            del module.forward
         else:
-            backbone.forward = own
+            module.forward = own
 
 
 def _shared_forward(

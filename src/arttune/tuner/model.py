@@ -17,7 +17,9 @@ from typing import Any, ClassVar
 import torch
 from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
+from transformers import Cache, StaticCache
 
+from arttune.decoding import fixed, replayed, replays
 from arttune.errors import BadInput
 from arttune.families import detect
 from arttune.machine import sound_attention
@@ -194,7 +196,9 @@ class ArtModel(BaseTuner):
         if not filled:
             seen = self.features(len(input_ids), len(input_ids))
             return self.model.generate(input_ids=input_ids, mm_token_type_ids=types, **kwargs, **seen)
-        output = self.model.generate(**(kwargs | filled))
+        fast = isinstance(filled["past_key_values"], StaticCache)
+        with replayed(self.backbone.language_model) if fast else nullcontext():
+            output = self.model.generate(**(kwargs | filled))
         sequences = output if isinstance(output, torch.Tensor) else output.sequences
         sequences[:, : input_ids.shape[1]] = input_ids  # padded as it came
         return output
@@ -221,12 +225,17 @@ class ArtModel(BaseTuner):
         features = seen["mm_encoder_outputs"]
         _, cache = run_prefix(self.backbone, self.backbone.config, ids, positions, shared, mm_encoder_outputs=features)
         self.backbone.rope_deltas = None  # of an earlier call: a filled cache would make `generate` trust them
+        more = kwargs.get("max_new_tokens", asked.max_new_tokens)
+        own: Cache = rows_of(cache, torch.zeros(len(ids), dtype=torch.long))
+        if more is not None and replays(self.backbone.language_model):
+            own = fixed(cache, self.backbone.config, len(ids), ids.shape[1] + more)
         return {
             "input_ids": ids,
             "attention_mask": mask,
             "mm_token_type_ids": types,
             "image_grid_thw": grid,
-            "past_key_values": rows_of(cache, torch.zeros(len(ids), dtype=torch.long)),
+            "past_key_values": own,
+            "disable_compile": True,  # a fixed cache would have `generate` compile the model
         }
 
 
