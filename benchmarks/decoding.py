@@ -20,14 +20,14 @@ import torch
 from arttune.machine import describe
 from arttune.prompts import with_picture
 from arttune.scoring import Request, open_request
-from arttune.tuner import model as tuner
+from arttune.tuner import filling
 
-WAYS = {"recorded": tuner.replays, "plain": lambda text_model: False}
+WAYS = {"recorded": filling.replays, "plain": lambda text_model: False}
 
 
 def generated(way: str, model: Any, prompt: Any, tokens: int, **how: Any) -> tuple[torch.Tensor, float]:
     """`(rows, tokens)` new tokens, and the seconds they took."""
-    tuner.replays = WAYS[way]
+    filling.replays = WAYS[way]
     begun = time.perf_counter()
     with torch.no_grad():
         found = model.generate(**prompt, max_new_tokens=tokens, min_new_tokens=tokens, **how)[:, -tokens:].cpu()

@@ -14,7 +14,7 @@ import zoo
 from arttune import ArtConfig, decoding
 from arttune.decoding import GROUPED, grouped, with_attention
 from arttune.prompts import with_picture
-from arttune.tuner import model as tuner
+from arttune.tuner import filling
 
 QUESTIONS = ["one?", "what about two, then?", "and 3?"]
 ASKED = {"max_new_tokens": 70, "min_new_tokens": 70, "do_sample": False}
@@ -55,11 +55,11 @@ def test_a_fixed_cache_says_what_a_growing_one_says(name, monkeypatch):
     model = painted(name)
     made = prompts(64)
     growing = model.generate(**made, **ASKED)
-    monkeypatch.setattr(tuner, "replays", lambda text_model: True)
+    monkeypatch.setattr(filling, "replays", lambda text_model: True)
     monkeypatch.setattr(decoding, "Recording", Unrecorded)
     monkeypatch.setattr(Unrecorded, "calls", 0)
     assert torch.equal(model.generate(**made, **ASKED), growing)
-    assert Unrecorded.calls == ASKED["max_new_tokens"] - 1
+    assert Unrecorded.calls == ASKED["max_new_tokens"]
 
 
 def test_heads_that_share_keys_may_stand_for_tokens():
@@ -80,5 +80,5 @@ def test_a_recorded_pass_says_what_plain_passes_say(name, monkeypatch):
     model = painted(name).cuda()
     made = {key: value.cuda() for key, value in prompts(64).items()}
     recorded = model.generate(**made, **ASKED)
-    monkeypatch.setattr(tuner, "replays", lambda text_model: False)
+    monkeypatch.setattr(filling, "replays", lambda text_model: False)
     assert torch.equal(recorded, model.generate(**made, **ASKED))

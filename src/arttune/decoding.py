@@ -13,26 +13,25 @@ from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, DynamicCache, PreTrainedModel, StaticCache
+from transformers import AttentionInterface, PreTrainedModel, StaticCache
 from transformers.utils import ModelOutput
 
-from arttune.prefix import own_forward
+from arttune.states import Attention, kinds
+from arttune.tree import own_forward
 
 ALIGNED = 64  # attention kernels copy a mask whose rows do not start at such multiples
 GROUPED = "arttune_grouped"  # the name by which transformers knows `grouped`
 
 
 def replays(text_model: PreTrainedModel) -> bool:
-    """Whether its passes can be recorded: on a GPU of NVIDIA's, with torch's own attention."""
-    return text_model.device.type == "cuda" and text_model.config._attn_implementation == "sdpa"
+    """Whether its passes can be recorded: on a GPU of NVIDIA's, with torch's own attention in every layer."""
+    here = text_model.device.type == "cuda" and text_model.config._attn_implementation == "sdpa"
+    return here and set(kinds(text_model.config)) == {Attention}
 
 
-def fixed(cache: DynamicCache, config: Any, rows: int, columns: int) -> StaticCache:
-    """A cache with room for `columns` tokens in each of `rows` rows, all filled with the one row of `cache`."""
-    made = StaticCache(config=config.get_text_config(), max_cache_len=-(-columns // ALIGNED) * ALIGNED)
-    for layer, held in zip(made.layers, cache.layers, strict=True):
-        layer.update(held.keys.expand(rows, -1, -1, -1), held.values.expand(rows, -1, -1, -1))
-    return made
+def fixed(text_config: Any, columns: int) -> StaticCache:
+    """An empty cache with room for at least `columns` tokens a row."""
+    return StaticCache(config=text_config, max_cache_len=-(-columns // ALIGNED) * ALIGNED)
 
 
 @contextmanager

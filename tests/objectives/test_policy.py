@@ -14,7 +14,7 @@ from arttune.objectives.policy import Grouped, Served
 from arttune.objectives.rewards import rewards
 from arttune.tuner import art_layer
 from objectives.test_sft import TASK, studio
-from test_prefix import count_backbone_tokens
+from test_tree import count_backbone_tokens
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are using 'rollout_func'")
 VARIED = replace(TASK, reward=lambda problem, text: sum(text.encode()) % 97 / 97)

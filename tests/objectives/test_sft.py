@@ -16,7 +16,7 @@ from arttune.records import Metrics
 from arttune.settings import Settings
 from arttune.tasks import Grade, Problem, Task
 from arttune.tuner import art_layer
-from test_prefix import count_backbone_tokens
+from test_tree import count_backbone_tokens
 
 WORDS = ("red", "green", "blue", "ultramarine")
 PROBLEMS = [Problem([{"role": "user", "content": f"say {w}"}], f"Answer: {w}") for w in WORDS]

@@ -29,7 +29,6 @@ class Family:
     min_pixels: int
     max_pixels: int
     default_side: int
-    shares_prefix: bool
     merge: int = 2
     frames: int = 2
     tower: str = "visual"

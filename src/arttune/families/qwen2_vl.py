@@ -14,5 +14,4 @@ QWEN2_VL = Family(
     min_pixels=56 * 56,
     max_pixels=28 * 28 * 1280,
     default_side=224,
-    shares_prefix=True,
 )

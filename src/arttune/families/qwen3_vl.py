@@ -16,5 +16,4 @@ QWEN3_VL = Family(
     min_pixels=256 * 256,
     max_pixels=4096 * 4096,
     default_side=256,
-    shares_prefix=True,
 )

@@ -130,7 +130,7 @@ class Studio:
             "seed": s.seed,
             "use_cpu": self.model.device.type == "cpu",
             "bf16": False,  # the frozen model is in its precision already, and the canvas must stay float32
-            "gradient_checkpointing": False,  # it would switch off the shared prefix
+            "gradient_checkpointing": False,  # slower; who lacks the memory asks for it with `trl`
             "dataloader_pin_memory": self.model.device.type != "cpu",
             "logging_steps": 1,
             "eval_strategy": "steps" if judged else "no",

@@ -9,26 +9,29 @@ with `labels` or with TRL's `fused_lm_head` need not know.
 from __future__ import annotations
 
 import re
-from contextlib import nullcontext
+import warnings
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import fields
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
-from transformers import Cache, StaticCache
+from transformers import StaticCache
 
-from arttune.decoding import fixed, replayed, replays
+from arttune.decoding import replayed
 from arttune.errors import BadInput
 from arttune.families import detect
 from arttune.machine import sound_attention
-from arttune.prefix import Positions, left_aligned, prefix_first, rows_of, run_prefix, shared_length, stand_in
+from arttune.prefix import left_aligned, moved, shared_length
+from arttune.states import kinds
+from arttune.tree import Positions, stand_in
 from arttune.tuner.config import ArtConfig
+from arttune.tuner.filling import Filling
 from arttune.tuner.layer import ArtLayer
 
-# With any of these, `generate` runs in a way that a cache filled beforehand does not suit.
-OWN_CACHE = ("past_key_values", "cache_implementation", "num_beams", "num_return_sequences", "assistant_model")
 PIXELS = ("pixel_values", "pixel_values_videos", "image_grid_thw", "video_grid_thw", "mm_encoder_outputs")
 
 
@@ -93,20 +96,27 @@ class ArtModel(BaseTuner):
         """Vision tower and text model without the language-model head."""
         return self.model.base_model
 
+    @cached_property
+    def _filling(self) -> Filling:
+        return Filling()
+
     def features(self, rows: int, pictures: int) -> dict[str, Any]:
         """The keyword arguments with which `rows` rows, of which `pictures` run the picture's tokens, see the canvas.
 
         The tower runs once, whatever the number of rows. The pixels go in as float32 and are cast by the tower's own
         patch embedding, exactly as the processor's would be.
         """
-        layer = self.layer
-        pixels = layer.pixels()
-        grid = torch.tensor([layer.family.grid((pixels.shape[1], pixels.shape[2]))], device=pixels.device)
-        seen = self.backbone.get_image_features(layer.family.patches(pixels), grid, return_dict=True)
+        pixels = self.layer.pixels()
+        grid = self.grid(pixels)
+        seen = self.backbone.get_image_features(self.layer.family.patches(pixels), grid, return_dict=True)
         return {
             "mm_encoder_outputs": {"image": _repeated(seen, pictures)},
             "image_grid_thw": grid.expand(rows, -1),
         }
+
+    def grid(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The canvas's `image_grid_thw` `(1, 3)`."""
+        return torch.tensor([self.layer.family.grid((pixels.shape[1], pixels.shape[2]))], device=pixels.device)
 
     def _placeholders(self, input_ids: torch.Tensor | None, given: dict[str, Any]) -> torch.Tensor | None:
         """The 0/1 map `(batch, length)` of picture tokens, or None where the model is to be called as it is."""
@@ -141,49 +151,72 @@ class ArtModel(BaseTuner):
     ) -> Any:
         """The model's own forward, with the picture behind the placeholders of every row.
 
-        With TRL's fused head only the positions that have a label are projected onto the vocabulary; the outputs come
-        back in the full `(batch, length - 1)` shape.
+        What rows have in common runs once (`tree.py`). With TRL's fused head, and in training with `labels`, only the
+        positions that have a label are projected onto the vocabulary. TRL's outputs come back in the full
+        `(batch, length - 1)` shape; in training `logits` are those of the labels, `(1, labels, vocabulary)`.
         """
         types = self._placeholders(input_ids, kwargs)
         if types is None or input_ids is None:
             return self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
-        kwargs["mm_token_type_ids"] = types
         labels = kwargs.get("labels")
         mask = None if labels is None else labels[:, 1:] != -100
-        may_share = self._may_share(kwargs)
-        fused = bool(kwargs.get("fused_lm_head")) and mask is not None and bool(mask.any())
-        wanted: Positions | None = None
-        if fused and mask is not None:
-            rows, columns = mask.nonzero(as_tuple=True)
-            if attention_mask is not None and may_share:  # trainers that generate pad on the left
-                input_ids, attention_mask, lead = left_aligned(input_ids, attention_mask)
-                columns = columns - lead[rows]
-                types = kwargs["mm_token_type_ids"] = (input_ids == self.model.config.image_token_id).long()
-            wanted = (rows, columns)
-        shared = shared_length(input_ids, attention_mask, wanted) if may_share else 0
-        if bool(types[0, shared:].any()):
-            shared = 0  # the common prefix ends before the picture does: nothing worth sharing
-        kwargs |= self.features(len(input_ids), 1 if shared else len(input_ids))
-        if wanted is None or labels is None or mask is None:
-            with stand_in(self.backbone, shared, None) if shared else nullcontext():
-                return self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
-        kwargs |= {"labels": None, "shift_labels": labels[:, 1:][mask].unsqueeze(0)}
-        with stand_in(self.backbone, shared, wanted):
-            compact = self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
-        return _spread(compact, mask)
+        fused = bool(kwargs.get("fused_lm_head"))
+        wanted = _wanted(input_ids, mask, kwargs) if fused or mask is None or self._learns() else None
+        shared, lead = 0, input_ids.new_zeros(len(input_ids))
+        if self._may_share(kwargs):
+            full = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            ids, aligned, lead = left_aligned(input_ids, full)  # trainers that generate pad on the left
+            inner = None if wanted is None else (wanted[0], wanted[1] - lead[wanted[0]])
+            shared = shared_length(ids, aligned, None if inner is None else max(0, int(inner[1].min())))
+            if bool((ids[0, shared:] == self.model.config.image_token_id).any()):
+                shared = 0  # the common prefix ends before the picture does: nothing worth sharing
+            if shared:
+                input_ids, attention_mask, wanted, types = ids, aligned, inner, moved(types, lead)
+        kwargs |= self.features(len(input_ids), 1 if shared else len(input_ids)) | {"mm_token_type_ids": types}
+        if kwargs.get("logits_to_keep") and wanted is not None:
+            kwargs["logits_to_keep"] = 0  # all of what is wanted
+        if wanted is not None and labels is not None and mask is not None:
+            kwargs["shift_labels"] = labels[:, 1:][mask].unsqueeze(0)
+            kwargs["labels"] = None if fused else kwargs["shift_labels"]  # the loss looks at the former
+        with self._sharing(shared, lead, wanted):
+            output = self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        return output if mask is None or wanted is None or not fused else _spread(output, mask)
+
+    def _learns(self) -> bool:
+        return self.training and torch.is_grad_enabled()
+
+    def _sharing(self, shared: int, lead: torch.Tensor, wanted: Positions | None) -> AbstractContextManager[None]:
+        if not shared and wanted is None:
+            return nullcontext()
+        return stand_in(self.backbone, shared, lead, wanted)
 
     def _may_share(self, kwargs: dict[str, Any]) -> bool:
-        """Whether one prefix may serve the batch: not for recurrent models, checkpointing, or a caller that wants
-        the cache, inner outputs or positions of its own."""
+        """Whether one prefix may serve the batch: not where some layer's states are unknown here, or for a caller that
+        wants the cache, inner outputs or positions of its own."""
         wants = ("past_key_values", "output_hidden_states", "output_attentions")
         scoring = torch.is_grad_enabled() or kwargs.get("labels") is not None
         return (
-            self.layer.family.shares_prefix
+            bool(kinds(self.model.config))
             and (kwargs.get("use_cache") is False or (kwargs.get("use_cache") is None and scoring))
             and not any(kwargs.get(name) for name in wants)
             and kwargs.get("position_ids") is None
-            and not (self.training and self.model.is_gradient_checkpointing)
+            and not self._reenters()
         )
+
+    def _reenters(self) -> bool:
+        """Whether layers are checkpointed in torch's older way, whose second run does not see the prefix's states."""
+        if not (self.training and self.model.is_gradient_checkpointing):
+            return False
+        layer = self.backbone.language_model.layers[0]
+        settings = getattr(layer._gradient_checkpointing_func, "keywords", {})
+        reenters = bool(settings.get("use_reentrant", True))
+        if reenters:
+            warnings.warn(
+                "gradient checkpointing with use_reentrant=True runs every row whole, which takes far longer; give "
+                'gradient_checkpointing_kwargs={"use_reentrant": False}',
+                stacklevel=2,
+            )
+        return reenters
 
     def generate(self, inputs: torch.Tensor | None = None, **kwargs: Any) -> Any:
         """The model's own `generate`, with the picture in place and no vision token ever sampled."""
@@ -192,7 +225,7 @@ class ArtModel(BaseTuner):
         kwargs["suppress_tokens"] = sorted({*(kwargs.get("suppress_tokens") or []), *vision_tokens(self.model.config)})
         if types is None or input_ids is None:
             return self.model.generate(input_ids=input_ids, **kwargs)
-        filled = self._filled_cache(input_ids, kwargs)
+        filled = self._filling(self, input_ids, kwargs)
         if not filled:
             seen = self.features(len(input_ids), len(input_ids))
             return self.model.generate(input_ids=input_ids, mm_token_type_ids=types, **kwargs, **seen)
@@ -200,43 +233,11 @@ class ArtModel(BaseTuner):
         with replayed(self.backbone.language_model) if fast else nullcontext():
             output = self.model.generate(**(kwargs | filled))
         sequences = output if isinstance(output, torch.Tensor) else output.sequences
-        sequences[:, : input_ids.shape[1]] = input_ids  # padded as it came
+        whole = torch.cat([input_ids, sequences[:, filled["input_ids"].shape[1] :]], dim=1)  # padded as it came
+        if isinstance(output, torch.Tensor):
+            return whole
+        output.sequences = whole
         return output
-
-    @torch.no_grad()
-    def _filled_cache(self, input_ids: torch.Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """What `generate` takes to go on from the prefix of all rows, run once; empty where nothing can be shared."""
-        asked = kwargs.get("generation_config") or self.model.generation_config
-        wants = [kwargs.get(name, getattr(asked, name, None)) for name in OWN_CACHE]
-        cached = kwargs.get("use_cache", getattr(asked, "use_cache", None)) is not False
-        if not cached or not self.layer.family.shares_prefix or any(value not in (None, 1) for value in wants):
-            return {}
-        mask = kwargs.get("attention_mask")
-        mask = torch.ones_like(input_ids) if mask is None else mask
-        ids, mask, shared = prefix_first(input_ids, mask)
-        types = (ids == self.model.config.image_token_id).long()
-        if shared == 0 or bool(types[0, shared:].any()):
-            return {}
-        seen = self.features(len(ids), 1)
-        grid = seen["image_grid_thw"]
-        positions, _ = self.backbone.get_rope_index(
-            ids, mm_token_type_ids=types, image_grid_thw=grid, attention_mask=mask
-        )
-        features = seen["mm_encoder_outputs"]
-        _, cache = run_prefix(self.backbone, self.backbone.config, ids, positions, shared, mm_encoder_outputs=features)
-        self.backbone.rope_deltas = None  # of an earlier call: a filled cache would make `generate` trust them
-        more = kwargs.get("max_new_tokens", asked.max_new_tokens)
-        own: Cache = rows_of(cache, torch.zeros(len(ids), dtype=torch.long))
-        if more is not None and replays(self.backbone.language_model):
-            own = fixed(cache, self.backbone.config, len(ids), ids.shape[1] + more)
-        return {
-            "input_ids": ids,
-            "attention_mask": mask,
-            "mm_token_type_ids": types,
-            "image_grid_thw": grid,
-            "past_key_values": own,
-            "disable_compile": True,  # a fixed cache would have `generate` compile the model
-        }
 
 
 def vision_tokens(config: Any) -> list[int]:
@@ -248,6 +249,18 @@ def vision_tokens(config: Any) -> list[int]:
 def art_layer(model: nn.Module) -> ArtLayer:
     """The layer that holds the canvases of a model wrapped with ART."""
     return next(m for m in model.modules() if isinstance(m, ArtLayer))
+
+
+def _wanted(ids: torch.Tensor, mask: torch.Tensor | None, kwargs: dict[str, Any]) -> Positions | None:
+    """Rows and columns whose hidden states are asked for: those with a label, or the last ones; None for all."""
+    if mask is not None:
+        rows, columns = mask.nonzero(as_tuple=True)
+        return (rows[None], columns[None]) if len(rows) else None
+    last = kwargs.get("logits_to_keep")
+    if not isinstance(last, int) or not 0 < last < ids.shape[1]:
+        return None
+    columns = torch.arange(ids.shape[1] - last, ids.shape[1], device=ids.device).expand(len(ids), -1)
+    return torch.arange(len(ids), device=ids.device)[:, None].expand_as(columns), columns
 
 
 def _repeated(seen: Any, rows: int) -> Any:

@@ -1,0 +1,95 @@
+"""How a training step grows with the canvas, the batch and the prompt.
+
+    ARTTUNE_DATA=FOLDER python benchmarks/scaling.py --model smol --json scaling.json --plot scaling.png
+
+Each measurement changes one thing of the first: ART on SVAMP in batches of 16 with 64 tokens. All take turns in one
+process; what counts is the ratio to the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+
+from arttune.machine import describe, keep_freed_memory
+from arttune.report.plots import ACCENT
+from steps import Arm, batches
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a step is made of: tokens of the canvas, problems, and words in front of each question."""
+
+    canvas: int = 64
+    batch: int = 16
+    words: int = 0
+
+
+SERIES = {
+    "canvas": ("tokens of the canvas", (64, 256, 1024)),
+    "batch": ("problems in a step", (4, 16, 64)),
+    "words": ("words in front of each question", (0, 100, 300)),
+}
+
+
+def plot(found: dict[Size, float], path: Path) -> None:
+    """A panel for each thing that grows."""
+    figure, axes = plt.subplots(1, len(SERIES), figsize=(10, 3), sharey=True)
+    for axis, (name, (label, values)) in zip(axes, SERIES.items(), strict=True):
+        axis.plot(values, [found[replace(Size(), **{name: value})] / found[Size()] for value in values], "o-", c=ACCENT)
+        axis.set_xlabel(label)
+        axis.set_ylim(bottom=0)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.15)
+    axes[0].set_ylabel("time of a step, of the first's")
+    figure.tight_layout()
+    figure.savefig(path, dpi=140)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smol")
+    parser.add_argument("--task", default="svamp")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    keep_freed_memory()
+    sizes = dict.fromkeys(replace(Size(), **{name: value}) for name, (_, values) in SERIES.items() for value in values)
+    arms = {tokens: Arm("art", args.model, tokens, args.dtype) for tokens in SERIES["canvas"][1]}
+    work = {size: batches(args.task, size.batch, size.words) for size in sizes}
+    seconds: dict[Size, list[float]] = {size: [] for size in sizes}
+    for turn in range(args.rounds + 1):
+        for size, taken in seconds.items():
+            arm = arms[size.canvas]
+            found = arm.step(arm.batch(next(work[size])))
+            if turn:
+                taken.append(found)
+    middle = {size: statistics.median(taken) for size, taken in seconds.items()}
+    print(f"{args.model}, {args.task}, {args.dtype}; {describe()}")
+    print("  canvas   batch   words   seconds a step   of the first")
+    for size, taken in middle.items():
+        print(f"  {size.canvas:6} {size.batch:7} {size.words:7} {taken:16.3f} {taken / middle[Size()]:14.2f}")
+    if args.plot:
+        plot(middle, args.plot)
+    if args.json:
+        ratios = {
+            f"{name} {value}/{getattr(Size(), name)}": middle[replace(Size(), **{name: value})] / middle[Size()]
+            for name, (_, values) in SERIES.items()
+            for value in values
+            if value != getattr(Size(), name)
+        }
+        args.json.write_text(json.dumps({"ratios": ratios, "machine": describe()}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
