@@ -63,6 +63,15 @@ def test_another_painting_has_a_prefix_of_its_own():
     assert torch.allclose(model.generate(**made, **asked).logits[0], after, atol=1e-5)
 
 
+def test_a_model_in_another_precision_has_a_prefix_of_its_own():
+    model = painted("qwen2_5_vl")
+    made = batch("qwen2_5_vl", "left")
+    model.generate(**made, **ASKED)
+    lower = model.to(torch.bfloat16)
+    found = lower.generate(**made, **ASKED)
+    assert torch.equal(found, lower.generate(**made, **ASKED, use_cache=False))
+
+
 def test_rows_that_do_not_share_the_picture_run_whole():
     """One row's system prompt is another: what is shared ends before the picture."""
     model = painted("qwen2_5_vl")

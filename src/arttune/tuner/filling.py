@@ -46,7 +46,8 @@ class Filling:
         batch = Batch(backbone, ids, positions, {})
         stop = ends(mask) - 1
         stem, one_each = stems(ids, picture, stop)
-        key = (tuner.layer.current, tuple(ids[0, :picture].tolist()), pixels.cpu().numpy().tobytes())
+        place = (ids.device, backbone.dtype)
+        key = (tuner.layer.current, *place, tuple(ids[0, :picture].tolist()), pixels.cpu().numpy().tobytes())
         if self.kept is None or self.kept[0] != key:
             seen = tuner.features(1, 1)["mm_encoder_outputs"]
             self.kept = key, batch.trunk(picture, backbone.config, mm_encoder_outputs=seen)[1]
