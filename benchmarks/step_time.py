@@ -41,7 +41,7 @@ def plot(seconds: dict[str, float], floor: float, path: Path) -> None:
     axis.axvline(floor, color=ACCENT, linestyle=":", label="ART's arithmetic at the rate of large matrix products")
     axis.set_xlabel("seconds a step")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, loc="lower right")
+    axis.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     figure.savefig(path, dpi=140)
 
