@@ -8,7 +8,6 @@ process; what counts is the ratio to the first.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ import torch
 
 from arttune.machine import describe, keep_freed_memory
 from arttune.report.plots import ACCENT
-from steps import Arm, batches
+from steps import Arm, batches, parser
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,9 @@ def plot(found: dict[Size, float], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="smol")
-    parser.add_argument("--task", default="svamp")
-    parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--plot", type=Path)
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--rounds", type=int, default=3)
+    args = options.parse_args()
     torch.set_num_threads(args.threads)
     keep_freed_memory()
     sizes = dict.fromkeys(replace(Size(), **{name: value}) for name, (_, values) in SERIES.items() for value in values)

@@ -20,7 +20,7 @@ import torch
 
 from arttune.machine import describe, keep_freed_memory
 from arttune.report.plots import ACCENT, INK
-from steps import Arm, batches, interleaved, peak, rate
+from steps import Arm, batches, interleaved, parser, peak, rate
 
 ARMS = ("art", "unshared", "naive", "lora", "soft prompt")
 
@@ -47,19 +47,13 @@ def plot(seconds: dict[str, float], floor: float, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="smol")
-    parser.add_argument("--task", default="svamp")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--tokens", type=int, default=64, help="of the canvas, a square, and of the soft prompt")
-    parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--arm", action="append", choices=ARMS, help="only this arm (repeatable)")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--plot", type=Path)
-    parser.add_argument("--here", action="store_true", help="print the peak memory of one arm's steps (used by itself)")
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--batch-size", type=int, default=16)
+    options.add_argument("--tokens", type=int, default=64, help="of the canvas, a square, and of the soft prompt")
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--arm", action="append", choices=ARMS, help="only this arm (repeatable)")
+    options.add_argument("--here", action="store_true", help="print one arm's peak memory (used by itself)")
+    args = options.parse_args()
     torch.set_num_threads(args.threads)
     keep_freed_memory()
     names, work = args.arm or list(ARMS), batches(args.task, args.batch_size)

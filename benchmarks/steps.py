@@ -7,6 +7,7 @@ precision, the fastest that there is for it.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import os
 import re
@@ -36,6 +37,18 @@ from arttune.tuner import ArtModel, art_layer
 Batch = dict[str, torch.Tensor]
 LINEAR = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"  # all linear layers of the text model
 RANK = 16
+
+
+def parser(about: str | None) -> argparse.ArgumentParser:
+    """The options that both benchmarks have."""
+    made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--model", default="smol")
+    made.add_argument("--task", default="svamp")
+    made.add_argument("--dtype", default="bfloat16")
+    made.add_argument("--threads", type=int, default=2)
+    made.add_argument("--json", type=Path)
+    made.add_argument("--plot", type=Path)
+    return made
 
 
 class Naive(torch.nn.Module):

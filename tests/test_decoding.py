@@ -6,31 +6,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from peft import get_peft_model
 from transformers import StaticCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 import zoo
-from arttune import ArtConfig, decoding
+from arttune import decoding
 from arttune.decoding import GROUPED, grouped, with_attention
-from arttune.prompts import with_picture
 from arttune.tuner import filling
+from tuner.test_model import batch, painted
 
-QUESTIONS = ["one?", "what about two, then?", "and 3?"]
 ASKED = {"max_new_tokens": 70, "min_new_tokens": 70, "do_sample": False}
-# Those whose prefix is shared; Qwen3.5 keeps a state and no keys.
+# Those whose passes can be recorded; Qwen3.5 has recurrent layers.
 FAMILIES = [name for name in zoo.NAMES if name != "qwen3_5"]
-
-
-def prompts(picture_tokens: int) -> dict[str, torch.Tensor]:
-    turns = [with_picture([{"role": "user", "content": q}], picture_tokens) for q in QUESTIONS]
-    texts = [zoo.tokenizer().apply_chat_template(t, tokenize=False, add_generation_prompt=True) for t in turns]
-    made = zoo.tokenizer()(texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
-    return {name: made[name] for name in ("input_ids", "attention_mask")}
-
-
-def painted(name: str):
-    return get_peft_model(zoo.tiny(name), ArtConfig(start="noise", seed=1)).eval()
 
 
 class Unrecorded:
@@ -53,7 +40,7 @@ class Unrecorded:
 def test_a_fixed_cache_says_what_a_growing_one_says(name, monkeypatch):
     """Everything but the recording, which needs a GPU."""
     model = painted(name)
-    made = prompts(64)
+    made = batch(name, "left")
     growing = model.generate(**made, **ASKED)
     monkeypatch.setattr(filling, "replays", lambda text_model: True)
     monkeypatch.setattr(decoding, "Recording", Unrecorded)
@@ -78,7 +65,7 @@ def test_heads_that_share_keys_may_stand_for_tokens():
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_recorded_pass_says_what_plain_passes_say(name, monkeypatch):
     model = painted(name).cuda()
-    made = {key: value.cuda() for key, value in prompts(64).items()}
+    made = {key: value.cuda() for key, value in batch(name, "left").items()}
     recorded = model.generate(**made, **ASKED)
     monkeypatch.setattr(filling, "replays", lambda text_model: False)
     assert torch.equal(recorded, model.generate(**made, **ASKED))

@@ -170,6 +170,27 @@ def test_bfloat16_gradients_point_the_same_way(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", zoo.NAMES)
+def test_fused_outputs_of_a_left_padded_batch_equal_naive(name, monkeypatch):
+    """GRPO's batches: prompts padded on the left, completions on the right."""
+    model = painted(name)
+    add_fused_lm_head(model.get_base_model(), outputs=FIELDS)
+    prompts = batch(name, "left")
+    replies = torch.tensor([[50, 51, 52, 53], [54, 55, 0, 0], [56, 0, 0, 0]])
+    ids = torch.cat([prompts["input_ids"], replies], dim=1)
+    mask = torch.cat([prompts["attention_mask"], (replies > 0).long()], dim=1)
+    labels = torch.cat([torch.full_like(prompts["input_ids"], -100), replies.masked_fill(replies == 0, -100)], dim=1)
+    made = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    assert not bool(mask[:, 0].all()), "some row is padded on the left"
+    runs = count_backbone_tokens(model)
+    ours, shared = gradient(model, made, fused_lm_head=True)
+    assert len(runs) == 2, "one prefix, one suffix"
+    with unshared(monkeypatch):
+        theirs, naive = gradient(model, made, fused_lm_head=True)
+    assert (shared - naive).norm() <= 1e-5 * naive.norm()
+    assert close(ours, theirs)
+
+
+@pytest.mark.parametrize("name", zoo.NAMES)
 @pytest.mark.parametrize("overhead", [0, 10**6])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_completions_of_one_question_share_it(name, overhead, checkpointing, monkeypatch):

@@ -68,7 +68,7 @@ def test_scoring_and_sampling_run_the_prefix_once(tmp_path):
     picture = runs[0]  # the prefix up to the picture's last token, for sampling
     assert 64 < picture < 100
     prefix, questions, completions = runs[-3:]
-    assert picture < prefix < 100, "the gradient's forward pass too, and what follows the picture in all questions"
+    assert prefix == picture + len("say ") + 1, "for the gradient too, with what stands after the picture in all rows"
     assert questions + completions < 16 * 40
 
 
