@@ -96,7 +96,7 @@ class Arm:
             model = get_peft_model(base, PromptTuningConfig(num_virtual_tokens=self.tokens, task_type="CAUSAL_LM"))
             return model, torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-3)
         side = round(self.tokens**0.5) * self.loaded.family.unit
-        model = get_peft_model(base, ArtConfig(start="noise", family=self.loaded.family.name, size=(side, side)))
+        model = get_peft_model(base, ArtConfig(start="grey", family=self.loaded.family.name, size=(side, side)))
         layer = art_layer(model)
         if self.name == "naive":
             naive = Naive(model.unload(), layer)
@@ -143,7 +143,7 @@ class Arm:
         return int(counter.get_total_flops())
 
 
-def batches(task: str, size: int, words: int = 0) -> Iterator[list[Problem]]:
+def batches(task: str, size: int, words: int = 0, seed: int = 0) -> Iterator[list[Problem]]:
     """Training problems in batches of like length, as `sft` has them; with `words` more in front of each question."""
     problems = [problem for problem in get_task(task).load("train") if problem.completion]
     if words:
@@ -152,8 +152,13 @@ def batches(task: str, size: int, words: int = 0) -> Iterator[list[Problem]]:
             Problem(**vars(one) | {"prompt": [{"role": "user", "content": f"{filler}. {one.prompt[-1]['content']}"}]})
             for one in problems
         ]
-    order = ByLength([len(one.prompt[-1]["content"]) for one in problems], size, seed=0)
-    rows = itertools.chain.from_iterable(iter(order) for _ in itertools.count())
+    order = ByLength([len(one.prompt[-1]["content"]) for one in problems], size, seed)
+
+    def epoch(number: int) -> Iterator[int]:
+        order.set_epoch(number)
+        return iter(order)
+
+    rows = itertools.chain.from_iterable(map(epoch, itertools.count()))
     while True:
         yield [problems[row] for row in itertools.islice(rows, size)]
 

@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         ("cpu_step.py", ("--rounds", "1", "--steps", "1", "--arm", "plain attention"), "1.00 of the first"),
         ("optimizer.py", ("--steps", "2", "--batch", "2", "--arm", "muon 0.02"), "kept-out loss"),
         ("grpo_directions.py", ("--batches", "2", "--batch-size", "8"), "levelled"),
-        ("decoding.py", ("smol", "grey.png", "--rows", "4", "--tokens", "8", "--rounds", "1"), "same: 100.0%"),
+        ("recording.py", ("smol", "grey.png", "--rows", "4", "--tokens", "8", "--rounds", "1"), "same: 100.0%"),
     ],
 )
 def test_it_runs(name, arguments, says, tmp_path):

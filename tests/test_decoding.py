@@ -1,71 +1,89 @@
-"""Decoding on a GPU: a cache of fixed size and a recorded pass say what a growing cache and plain passes say."""
+"""`decoded` says what transformers' `generate` says with a cache of its own, in fewer tokens' passes."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from transformers import StaticCache
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers import GenerationConfig
+from transformers.cache_utils import DynamicLayer
 
 import zoo
 from arttune import decoding
-from arttune.decoding import GROUPED, grouped, with_attention
-from arttune.tuner import filling
+from arttune.decoding import ROOM, STAGE, Growing, decoded, growing
 from tuner.test_model import batch, painted
 
-ASKED = {"max_new_tokens": 70, "min_new_tokens": 70, "do_sample": False}
-# Those whose passes can be recorded; Qwen3.5 has recurrent layers.
-FAMILIES = [name for name in zoo.NAMES if name != "qwen3_5"]
+TOKENS = 20
 
 
-class Unrecorded:
-    """What is recorded on a GPU, run plainly."""
-
-    calls = 0
-
-    def __init__(self, forward, given, config):
-        self.forward, self.config = forward, config
-
-    def __call__(self, given):
-        Unrecorded.calls += 1
-        assert isinstance(given["past_key_values"], StaticCache)
-        assert given["past_key_values"].get_max_length() % 64 == 0
-        with with_attention(self.config, GROUPED):
-            return self.forward(**given)
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_fixed_cache_says_what_a_growing_one_says(name, monkeypatch):
-    """Everything but the recording, which needs a GPU."""
-    model = painted(name)
-    made = batch(name, "left")
-    growing = model.generate(**made, **ASKED)
-    monkeypatch.setattr(filling, "replays", lambda text_model: True)
-    monkeypatch.setattr(decoding, "Recording", Unrecorded)
-    monkeypatch.setattr(Unrecorded, "calls", 0)
-    assert torch.equal(model.generate(**made, **ASKED), growing)
-    assert Unrecorded.calls == ASKED["max_new_tokens"]
-
-
-def test_heads_that_share_keys_may_stand_for_tokens():
-    """Against transformers' own attention."""
+def test_a_layer_with_room_holds_what_one_without_holds():
     torch.manual_seed(0)
-    query, key, value = (torch.randn(3, heads, length, 16) for heads, length in ((6, 1), (2, 40), (2, 40)))
-    mask = torch.rand(3, 1, 1, 40) < 0.7
-    module = SimpleNamespace(num_key_value_groups=3)
-    expected, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=0.3)
-    found, _ = grouped(module, query, key, value, mask, scaling=0.3)
-    assert found.shape == expected.shape
-    torch.testing.assert_close(found, expected)
+    ours, theirs = Growing(), DynamicLayer()
+    places = set()
+    for step in range(3 * ROOM):
+        new = torch.randn(2, 3, 2, 5 if step == 0 else 1, 8)
+        found, expected = ours.update(new[0], new[1]), theirs.update(new[0], new[1])
+        assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+        assert ours.get_seq_length() == theirs.get_seq_length()
+        places.add(found[0].data_ptr())
+        if step == ROOM:
+            for layer in (ours, theirs):
+                layer.reorder_cache(torch.tensor([2, 0]))
+                layer.reorder_cache(torch.tensor([1, 0, 1]))
+    assert len(places) <= 6, "what stands there is hardly ever copied"
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU of NVIDIA's")
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_recorded_pass_says_what_plain_passes_say(name, monkeypatch):
-    model = painted(name).cuda()
-    made = {key: value.cuda() for key, value in batch(name, "left").items()}
-    recorded = model.generate(**made, **ASKED)
-    monkeypatch.setattr(filling, "replays", lambda text_model: False)
-    assert torch.equal(recorded, model.generate(**made, **ASKED))
+def ended(model: Any, made: dict[str, torch.Tensor]) -> int:
+    """A token at which some row of greedy answers to `made` ends within a stage, and some other does not."""
+    found = model.generate(**made, max_new_tokens=TOKENS, do_sample=False, eos_token_id=None, use_cache=False)
+    first = [set(row) for row in found[:, made["input_ids"].shape[1] :][:, :STAGE].tolist()]
+    return min(set.union(*first) - set.intersection(*first))
+
+
+@pytest.mark.parametrize("name", zoo.NAMES)
+@pytest.mark.parametrize("pictured", [False, True])
+def test_rows_that_are_done_leave(name, pictured, monkeypatch):
+    """And every row says what it says in a plain call, padded alike."""
+    model = painted(name) if pictured else zoo.tiny(name)
+    made = batch(name, "left")
+    if not pictured:
+        made["input_ids"] = made["input_ids"].masked_fill(made["input_ids"] == model.config.image_token_id, 7)
+    asked = {"max_new_tokens": TOKENS, "do_sample": False, "eos_token_id": ended(model, made), "pad_token_id": 5}
+    expected = model.generate(**made, **asked, use_cache=False)
+    runs: list[int] = []
+    text = (model.get_base_model() if pictured else model).model.language_model
+    text.register_forward_pre_hook(lambda _, __, k: runs.append(k["inputs_embeds"].shape[0]), with_kwargs=True)
+    if pictured:
+        found = model.generate(**made, generation_config=GenerationConfig(**asked))
+    else:
+        found = decoded(model, made | asked | {"past_key_values": growing(text.config)})
+    assert torch.equal(found, expected)
+    fresh = found[:, made["input_ids"].shape[1] :]
+    assert (fresh == 5).any(), "some row ended before others"
+    assert runs[-1] < len(found), "and was no longer run"
+    assert text.config._attn_implementation == "sdpa", "attention is left as it was"
+
+
+@pytest.mark.parametrize(
+    "more", [{"min_new_tokens": 4}, {"return_dict_in_generate": True}, {"eos_token_id": None}, {"num_beams": 1}]
+)
+def test_what_looks_at_the_whole_run_is_not_cut_up(more, monkeypatch):
+    monkeypatch.setattr(decoding, "_in_stages", lambda *_: pytest.fail("it was"))
+    model = painted("qwen2_5_vl")
+    model.base_model.model.generation_config.eos_token_id = None
+    made = batch("qwen2_5_vl", "left")
+    told = model.generate(**made, **{"max_new_tokens": 4, "do_sample": False, "eos_token_id": 3} | more)
+    assert getattr(told, "sequences", told).shape == (3, made["input_ids"].shape[1] + 4)
+
+
+def test_sampling_in_stages_samples():
+    """As many completions, which differ, and a seed repeats them."""
+    model = painted("qwen2_5_vl")
+    made = {key: value.repeat_interleave(4, dim=0) for key, value in batch("qwen2_5_vl", "left").items()}
+    asked = {"max_new_tokens": TOKENS, "do_sample": True, "eos_token_id": list(range(20)), "pad_token_id": 5}
+    torch.manual_seed(0)
+    found = model.generate(**made, **asked)
+    assert len({tuple(row) for row in found.tolist()}) > 6
+    torch.manual_seed(0)
+    assert torch.equal(model.generate(**made, **asked), found)

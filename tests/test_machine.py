@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import zoo
+from arttune.attention import PLAIN
 from arttune.machine import BF16, device, fast_attention, precision
 
 
@@ -53,7 +54,7 @@ def test_plain_attention_gives_the_same_logits_and_only_on_cpu(name):
         fused = model(input_ids=ids).logits
         fast_attention(model)
         plain = model(input_ids=ids).logits
-    assert model.model.language_model.config._attn_implementation == "eager"
+    assert model.model.language_model.config._attn_implementation == PLAIN
     assert torch.allclose(plain, fused, atol=1e-5)
 
 

@@ -1,133 +1,113 @@
-"""One token after another on a GPU, with nothing in its way.
+"""One token after another, with nothing in the way.
 
-`generate` makes a pass for every token. With a small model the GPU is done with it in a few milliseconds, but Python
-takes tens of them to launch its hundreds of kernels one by one. So a GPU gets a cache of fixed size; the first pass of
-one token is recorded as a CUDA graph, and every later one replays it: the same kernels, launched all at once.
+`generate` makes a pass for every token, and such a pass has little to calculate. So here it does little else: a cache
+has room behind its last token, where the next is written while the rest stays where it is; and on a CPU, where every
+row costs, rows that have come to their end leave the batch. What a GPU gets instead is in `recording.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, PreTrainedModel, StaticCache
-from transformers.utils import ModelOutput
+from torch.nn.functional import pad
+from transformers import DynamicCache, StaticCache
+from transformers.cache_utils import DynamicLayer
 
-from arttune.states import Attention, kinds
-from arttune.tree import own_forward
+from arttune.recording import replayed
 
-ALIGNED = 64  # attention kernels copy a mask whose rows do not start at such multiples
-GROUPED = "arttune_grouped"  # the name by which transformers knows `grouped`
-
-
-def replays(text_model: PreTrainedModel) -> bool:
-    """Whether its passes can be recorded: on a GPU of NVIDIA's, with torch's own attention in every layer."""
-    here = text_model.device.type == "cuda" and text_model.config._attn_implementation == "sdpa"
-    return here and set(kinds(text_model.config)) == {Attention}
-
-
-def fixed(text_config: Any, columns: int) -> StaticCache:
-    """An empty cache with room for at least `columns` tokens a row."""
-    return StaticCache(config=text_config, max_cache_len=-(-columns // ALIGNED) * ALIGNED)
-
-
-@contextmanager
-def replayed(text_model: Any) -> Iterator[None]:
-    """Within the block, `text_model(...)` of one token a row, after a cache of fixed size, is recorded and replayed.
-
-    For one `generate`: the shapes and the cache of such calls must stay the same.
-    """
-    recording: Recording | None = None
-
-    def forward(plain: Any, **kwargs: Any) -> ModelOutput:
-        nonlocal recording
-        if kwargs["inputs_embeds"].shape[1] != 1:
-            return plain(**kwargs)
-        if recording is None:
-            recording = Recording(plain, kwargs, text_model.config)
-        return recording(kwargs)
-
-    with own_forward(text_model, forward):
-        yield
+ROOM = 64  # tokens
+STAGE = 8  # tokens between two looks at who is done
+NEXT = {"attention_mask": 1, "mm_token_type_ids": 0}  # of a token that was written
+ROWS = (*NEXT, "image_grid_thw")  # what else there is of every row
+INPUTS = (*ROWS, "input_ids", "past_key_values", "generation_config")
+# Settings that look at a token, or at a whole row: a run in stages does as they say.
+PLAIN = {
+    *("max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty"),
+    *(
+        "suppress_tokens",
+        "pad_token_id",
+        "bos_token_id",
+        "eos_token_id",
+        "transformers_version",
+        "disable_compile",
+        "use_cache",
+    ),
+}
 
 
-def grouped(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor,
-    scaling: float | None = None,
-    **_: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention of one token a row, as transformers calls it: from `(batch, heads, 1, width)`.
+class Growing(DynamicLayer):
+    """One attention layer's keys and values, with room behind them."""
 
-    The result is `(batch, 1, heads, width)`.
+    def __init__(self) -> None:
+        super().__init__()
+        self.room: tuple[torch.Tensor, ...] | None = None
 
-    The heads that share keys and values take the place of tokens. With a mask, transformers copies keys and values for
-    each of them otherwise, every time, and most of a pass is spent on that.
-    """
-    heads = query.view(len(query), key.shape[1], -1, query.shape[-1])
-    out = scaled_dot_product_attention(heads, key, value, attn_mask=attention_mask, scale=scaling)
-    return out.reshape(len(query), 1, query.shape[1], -1), None
+    def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """What stood there, with `keys` and `values` behind it."""
+        if not self.is_initialized:
+            self.lazy_initialization(keys, values)
+            self.keys, self.values = keys[:, :, :0], values[:, :, :0]
+        old, end = self.keys.shape[2], self.keys.shape[2] + keys.shape[2]
+        if self.room is None or self.room[0].shape[2] < end:
+            self.room = tuple(one.new_empty((*one.shape[:2], end + ROOM, one.shape[3])) for one in (keys, values))
+            for room, before in zip(self.room, (self.keys, self.values), strict=True):
+                room[:, :, :old] = before
+        for room, new in zip(self.room, (keys, values), strict=True):
+            room[:, :, old:end] = new
+        self.keys, self.values = self.room[0][:, :, :end], self.room[1][:, :, :end]
+        return self.keys, self.values
 
-
-AttentionInterface.register(GROUPED, grouped)
-
-
-@contextmanager
-def with_attention(config: Any, name: str) -> Iterator[None]:
-    """Within the block, the model of `config` uses the attention that transformers knows as `name`."""
-    usual, config._attn_implementation = config._attn_implementation, name
-    try:
-        yield
-    finally:
-        config._attn_implementation = usual
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        """Takes the rows `beam_idx`, with new room behind them."""
+        super().reorder_cache(beam_idx)
+        self.room = None
 
 
-class Recording:
-    """A CUDA graph of `forward(**given)`, with one token a row. Called with other values, it runs on these."""
-
-    def __init__(self, forward: Any, given: dict[str, Any], config: Any) -> None:
-        self.given = _cloned(given)
-        self.graph = torch.cuda.CUDAGraph()
-        aside = torch.cuda.Stream()
-        with with_attention(config, GROUPED):
-            aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(aside):  # libraries set themselves up in their first calls: not to be recorded
-                forward(**self.given)
-            torch.cuda.current_stream().wait_stream(aside)
-            for layer in given["past_key_values"].layers:
-                layer.cumulative_length.sub_(1)  # the same token will be written once more, to the same place
-            with torch.cuda.graph(self.graph):  # runs nothing
-                self.output = forward(**self.given)
-
-    def __call__(self, given: dict[str, Any]) -> ModelOutput:
-        """The output, which the next call overwrites."""
-        for held, new in zip(_tensors(self.given), _tensors(given), strict=True):
-            held.copy_(new)
-        self.graph.replay()
-        return self.output
+def growing(text_config: Any) -> DynamicCache:
+    """An empty cache."""
+    cache = DynamicCache(config=text_config)
+    cache.layers = [Growing() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
 
 
-def _tensors(given: dict[str, Any]) -> Iterator[torch.Tensor]:
-    """The tensors in `given`, also those in dicts in it, as masks by kind of attention are."""
-    for value in given.values():
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, dict):
-            yield from _tensors(value)
+def decoded(model: Any, given: dict[str, Any]) -> Any:
+    """`model.generate(**given)`; `given` has the model's inputs by name and a cache of `growing` or `fixed`."""
+    text, given = model.base_model.language_model, given.copy()
+    config = deepcopy(given.pop("generation_config", None) or model.generation_config)
+    rest = config.update(**{name: given.pop(name) for name in list(given) if name not in INPUTS})
+    given |= rest | {"generation_config": config}
+    if isinstance(given["past_key_values"], StaticCache):
+        with replayed(text):
+            return model.generate(**given)
+    if text.device.type != "cpu":
+        return model.generate(**given)
+    asked = model.generation_config.to_diff_dict() | config.to_diff_dict() | rest
+    said = {name: value for name, value in asked.items() if value is not None and value is not False and name[0] != "_"}
+    staged = PLAIN.issuperset(said) and {"max_new_tokens", "eos_token_id"}.issubset(said)
+    return _in_stages(model, given, said) if staged else model.generate(**given)
 
 
-def _cloned(given: dict[str, Any]) -> dict[str, Any]:
-    """`given` with copies of its tensors; what else is in it (the cache) is the same."""
-
-    def cloned(value: Any) -> Any:
-        return (
-            value.clone() if isinstance(value, torch.Tensor) else _cloned(value) if isinstance(value, dict) else value
-        )
-
-    return {name: cloned(value) for name, value in given.items()}
+def _in_stages(model: Any, given: dict[str, Any], said: dict[str, Any]) -> torch.Tensor:
+    """`generate` for a few tokens at a time, with the rows that are not done."""
+    ids, config, backbone = given["input_ids"], given["generation_config"], model.base_model
+    most, ends = said["max_new_tokens"], torch.tensor(said["eos_token_id"]).flatten()
+    written = ids.new_full((len(ids), most), said.get("pad_token_id", int(ends[0])))
+    rows, done = torch.arange(len(ids)), 0
+    while len(rows) and done < most:
+        config.max_new_tokens = min(STAGE, most - done)
+        found = model.generate(**given)
+        fresh = found[:, given["input_ids"].shape[1] :]
+        written[rows, done : done + fresh.shape[1]] = fresh
+        done += fresh.shape[1]
+        kept = (~torch.isin(fresh, ends).any(dim=1)).nonzero().flatten()
+        if len(kept) < len(rows):
+            given["past_key_values"].reorder_cache(kept)
+            backbone.rope_deltas = backbone.rope_deltas[kept]
+        rows = rows[kept]
+        given |= {name: given[name][kept] for name in ROWS if name in given} | {"input_ids": found[kept]}
+        given |= {
+            name: pad(given[name], (0, fresh.shape[1]), value=value) for name, value in NEXT.items() if name in given
+        }
+    return torch.cat([ids, written[:, :done]], dim=1)

@@ -10,8 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from peft import LoraModel, PeftModel
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from arttune.decoding import decoded, growing
+from arttune.filling import Filling
 from arttune.prompts import with_picture
 from arttune.tasks.task import Problem, Task
 
@@ -90,9 +93,17 @@ def greedy(model: Any, prompt: dict[str, Any], max_new_tokens: int, pad_token_id
         bos_token_id=own.bos_token_id,
         eos_token_id=own.eos_token_id,
     )
+    given = prompt | {"generation_config": plain}
     with _contiguous_head(model):
-        output = model.generate(**prompt, generation_config=plain)
-    return output[:, prompt["input_ids"].shape[1] :]
+        tuned = isinstance(model, PeftModel) and not isinstance(model.base_model, LoraModel)
+        if tuned or prompt.keys() - {"input_ids", "attention_mask"}:  # there is more to a row than its tokens
+            output = model.generate(**given)
+        else:
+            base = model.get_base_model() if isinstance(model, PeftModel) else model
+            empty = {"past_key_values": growing(base.base_model.language_model.config)}
+            given |= Filling()(base, given) or empty
+            output = decoded(base, given)
+    return output[:, given["input_ids"].shape[1] :]
 
 
 @torch.inference_mode()
@@ -102,7 +113,7 @@ def answers(
     problems: Sequence[Problem],
     max_new_tokens: int,
     picture_tokens: int = 0,
-    batch_size: int = 50,
+    batch_size: int = 150,
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[list[str], int]:
     """Greedy completions in the order of `problems`, and how many tokens were read and written in all.
@@ -145,7 +156,7 @@ def evaluate(
     seed: int,
     picture_tokens: int = 0,
     max_new_tokens: int | None = None,
-    batch_size: int = 50,
+    batch_size: int = 150,
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[Score, list[Sample]]:
     """Score `model` on `problems`; see `answers` for the decoding."""

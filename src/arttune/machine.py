@@ -12,6 +12,8 @@ import platform
 import torch
 from transformers import PreTrainedModel
 
+from arttune.attention import PLAIN
+
 PRECISIONS = ("auto", "bfloat16", "float32")
 # Names in `torch.cpu.get_capabilities()` of instructions that multiply bfloat16 matrices (x86, then ARM).
 BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
@@ -51,12 +53,12 @@ def describe() -> str:
 
 
 def fast_attention(model: PreTrainedModel) -> None:
-    """Use plain matrix products in the text model's attention where it runs on CPU.
+    """Use plain matrix products in the text model's attention where it runs on CPU (`attention.py`).
 
     torch's fused attention kernel is slower there, above all backwards.
     """
     if model.device.type == "cpu":
-        model.set_attn_implementation({"text_config": "eager"})
+        model.set_attn_implementation({"text_config": PLAIN})
 
 
 def sound_attention() -> None:

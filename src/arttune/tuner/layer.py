@@ -1,8 +1,8 @@
 """`ArtLayer`: the canvases of a model, held where its pixels come in.
 
-It wraps the vision tower's patch embedding and passes every call straight through; what it adds is one `Canvas` a
-named adapter. While an adapter is disabled the model sees the picture its canvas started from, because the
-placeholders in the prompt must hold something.
+It wraps the vision tower's patch embedding and does what that does; what it adds is one `Canvas` a named adapter.
+While an adapter is disabled the model sees the picture its canvas started from, because the placeholders in the prompt
+must hold something.
 """
 
 from __future__ import annotations
@@ -46,6 +46,24 @@ class Canvas(nn.Module):
         return quantize(self.weight)
 
 
+class _Embedding(torch.autograd.Function):
+    """A patch embedding, which is a convolution that steps by its own width, with the gradient of a matrix product.
+
+    It is the same gradient, but on a CPU that of the convolution takes fifty times as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, patches: torch.Tensor, embedding: Any) -> Any:
+        """`(patches, pixels)` to `(patches, width)`."""
+        ctx.weight, ctx.precision = embedding.proj.weight, patches.dtype
+        return embedding(patches)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """To the pixels alone: the weights are frozen."""
+        return (grads[0] @ ctx.weight.flatten(1)).to(ctx.precision), None
+
+
 class ArtLayer(nn.Module, BaseTunerLayer):
     """The patch embedding of a vision tower, with canvases. Parameters: `art_canvas.<adapter>.weight`."""
 
@@ -69,8 +87,12 @@ class ArtLayer(nn.Module, BaseTunerLayer):
         BaseTunerLayer.set_adapter(self, self._active_adapter, inference_mode=config.inference_mode)
 
     def forward(self, hidden_states: torch.Tensor) -> Any:
-        """The tower's own patch embedding, unchanged."""
-        return self.base_layer(hidden_states)
+        """The tower's own patch embedding."""
+        proj = self.base_layer.proj
+        fetched = "forward" in vars(proj)  # by accelerate, for each call
+        if fetched or proj.weight.requires_grad:
+            return self.base_layer(hidden_states)
+        return _Embedding.apply(hidden_states, self.base_layer)
 
     @property
     def current(self) -> str:

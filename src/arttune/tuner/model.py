@@ -19,17 +19,16 @@ from typing import Any, ClassVar
 import torch
 from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
-from transformers import StaticCache
 
-from arttune.decoding import replayed
+from arttune.decoding import decoded
 from arttune.errors import BadInput
 from arttune.families import detect
+from arttune.filling import Filling
 from arttune.machine import sound_attention
 from arttune.prefix import left_aligned, moved, shared_length
 from arttune.states import kinds
 from arttune.tree import Positions, stand_in
 from arttune.tuner.config import ArtConfig
-from arttune.tuner.filling import Filling
 from arttune.tuner.layer import ArtLayer
 
 PIXELS = ("pixel_values", "pixel_values_videos", "image_grid_thw", "video_grid_thw", "mm_encoder_outputs")
@@ -225,13 +224,11 @@ class ArtModel(BaseTuner):
         kwargs["suppress_tokens"] = sorted({*(kwargs.get("suppress_tokens") or []), *vision_tokens(self.model.config)})
         if types is None or input_ids is None:
             return self.model.generate(input_ids=input_ids, **kwargs)
-        filled = self._filling(self, input_ids, kwargs)
+        filled = self._filling(self.model, {"input_ids": input_ids} | kwargs, self)
         if not filled:
             seen = self.features(len(input_ids), len(input_ids))
             return self.model.generate(input_ids=input_ids, mm_token_type_ids=types, **kwargs, **seen)
-        fast = isinstance(filled["past_key_values"], StaticCache)
-        with replayed(self.backbone.language_model) if fast else nullcontext():
-            output = self.model.generate(**(kwargs | filled))
+        output = decoded(self.model, kwargs | filled)
         sequences = output if isinstance(output, torch.Tensor) else output.sequences
         whole = torch.cat([input_ids, sequences[:, filled["input_ids"].shape[1] :]], dim=1)  # padded as it came
         if isinstance(output, torch.Tensor):

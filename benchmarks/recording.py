@@ -1,6 +1,6 @@
-"""How much faster are the model's own completions where passes of one token are recorded (`decoding.py`)?
+"""How much faster are the model's own completions where passes of one token are recorded (`recording.py`)?
 
-    ARTTUNE_DATA=FOLDER python benchmarks/decoding.py MODEL ART --task gsm8k
+    ARTTUNE_DATA=FOLDER python benchmarks/recording.py MODEL ART --task gsm8k
 
 Needs a GPU: on CPU nothing is recorded, and the two are alike. Both ways sample as many completions of the same length
 in turns; the share of greedy tokens that are the same in both says whether it is the same model.
@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
+from arttune import filling
 from arttune.machine import describe
 from arttune.prompts import with_picture
 from arttune.scoring import Request, open_request
-from arttune.tuner import filling
 
 WAYS = {"recorded": filling.replays, "plain": lambda text_model: False}
 

@@ -1,0 +1,81 @@
+"""The cache that `generate` goes on from: it has all but the last token of each row.
+
+What all rows share (the prefix with the picture) runs once, of a painting even once for all calls, and each different
+prompt once, however many completions it is to get.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import Cache
+
+from arttune.decoding import growing
+from arttune.prefix import ends, left_aligned, shared_length, stems
+from arttune.recording import fixed, replays
+from arttune.states import kinds, written
+from arttune.tree import Batch
+
+# With any of these, `generate` runs in a way that a cache filled beforehand does not suit.
+OWN_CACHE = ("past_key_values", "cache_implementation", "num_beams", "num_return_sequences", "assistant_model")
+
+
+class Filling:
+    """Fills such caches, and keeps what the prefix of the last painting left."""
+
+    def __init__(self) -> None:
+        self.kept: tuple[Any, Cache] | None = None
+
+    @torch.no_grad()
+    def __call__(self, model: Any, given: dict[str, Any], tuner: Any = None) -> dict[str, Any]:
+        """What `model.generate(**given)` takes instead; empty where nothing can be shared.
+
+        `tuner` is the `ArtModel` whose picture is shown, if one is.
+        """
+        backbone, ids = model.base_model, given["input_ids"]
+        asked = given.get("generation_config") or model.generation_config
+        wants = [given.get(name, getattr(asked, name, None)) for name in OWN_CACHE]
+        cached = given.get("use_cache", getattr(asked, "use_cache", None)) is not False
+        if not cached or not kinds(backbone.config) or any(value not in (None, 1) for value in wants):
+            return {}
+        mask = given.get("attention_mask")
+        ids, mask, _ = left_aligned(ids, torch.ones_like(ids) if mask is None else mask)
+        types = (ids == backbone.config.image_token_id).long()
+        least = int(types[0].nonzero().max()) + 1 if tuner else 1
+        shared = shared_length(ids, mask, least if tuner else None)
+        if shared < least:
+            return {}
+        pictures = {"image_grid_thw": tuner.grid(tuner.layer.pixels()).expand(len(ids), -1)} if tuner else {}
+        positions, _ = backbone.get_rope_index(ids, mm_token_type_ids=types, attention_mask=mask, **pictures)
+        batch = Batch(backbone, ids, positions, {})
+        stop = ends(mask) - 1
+        stem, one_each = stems(ids, shared, stop)
+        trunk = self._trunk(batch, shared, tuner) if tuner else batch.trunk(shared, backbone.config)[1]
+        cache = batch.grown(trunk, one_each, torch.full_like(stop, shared), stop)
+        backbone.rope_deltas = None  # of an earlier call: a filled cache would make `generate` trust them
+        # The last tokens stand in a column of their own, after the longest of the rest.
+        last, width = ids.gather(1, stop[:, None]), int(stop.max())
+        before = torch.arange(width, device=ids.device) < stop[:, None]
+        text, more = backbone.config.get_text_config(), given.get("max_new_tokens", asked.max_new_tokens)
+        room = more is not None and replays(backbone.language_model)
+        own = written(cache, stem, fixed(text, width + 1 + more) if room else growing(text))
+        if tuner:
+            pictures["mm_token_type_ids"] = torch.cat([types[:, :width], torch.zeros_like(last)], dim=1)
+        return {
+            "input_ids": torch.cat([ids[:, :width], last], dim=1),
+            "attention_mask": torch.cat([before.long(), torch.ones_like(last)], dim=1),
+            "past_key_values": own,
+            "disable_compile": True,  # a fixed cache would have `generate` compile the model
+            **pictures,
+        }
+
+    def _trunk(self, batch: Batch, shared: int, tuner: Any) -> Cache:
+        """What the prefix leaves, run again only where the painting or what else it depends on is another."""
+        backbone, layer = tuner.backbone, tuner.layer
+        pixels = layer.pixels().cpu().numpy().tobytes()
+        key = (layer.current, batch.ids.device, backbone.dtype, tuple(batch.ids[0, :shared].tolist()), pixels)
+        if self.kept is None or self.kept[0] != key:
+            seen = tuner.features(1, 1)["mm_encoder_outputs"]
+            self.kept = key, batch.trunk(shared, backbone.config, mm_encoder_outputs=seen)[1]
+        return self.kept[1]
