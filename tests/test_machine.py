@@ -55,6 +55,7 @@ def test_plain_attention_gives_the_same_logits_and_only_on_cpu(name):
         fast_attention(model)
         plain = model(input_ids=ids).logits
     assert model.model.language_model.config._attn_implementation == PLAIN
+    assert model.model.visual.config._attn_implementation == PLAIN
     assert torch.allclose(plain, fused, atol=1e-5)
 
 

@@ -53,12 +53,9 @@ def describe() -> str:
 
 
 def fast_attention(model: PreTrainedModel) -> None:
-    """Use plain matrix products in the text model's attention where it runs on CPU (`attention.py`).
-
-    torch's fused attention kernel is slower there, above all backwards.
-    """
+    """Where `model` runs on a CPU, have its tower and its text model attend by `attention.plain`."""
     if model.device.type == "cpu":
-        model.set_attn_implementation({"text_config": PLAIN})
+        model.set_attn_implementation({"text_config": PLAIN, "vision_config": PLAIN})
 
 
 def sound_attention() -> None:
