@@ -37,16 +37,17 @@ SERIES = {
 }
 
 
-def plot(found: dict[Size, float], path: Path) -> None:
+def plot(found: dict[Size, float], series: dict[str, tuple[str, tuple[int, ...]]], path: Path) -> None:
     """A panel for each thing that grows."""
-    figure, axes = plt.subplots(1, len(SERIES), figsize=(10, 3), sharey=True)
-    for axis, (name, (label, values)) in zip(axes, SERIES.items(), strict=True):
+    figure, panels = plt.subplots(1, len(series), figsize=(1 + 3 * len(series), 3), sharey=True, squeeze=False)
+    axes = panels[0]
+    for axis, (name, (label, values)) in zip(axes, series.items(), strict=True):
         axis.plot(values, [found[replace(Size(), **{name: value})] / found[Size()] for value in values], "o-", c=ACCENT)
         axis.set_xlabel(label)
-        axis.set_ylim(bottom=0)
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.15)
     axes[0].set_ylabel("time of a step, of the first's")
+    axes[0].set_ylim(bottom=0)
     figure.tight_layout()
     figure.savefig(path, dpi=140)
 
@@ -54,11 +55,13 @@ def plot(found: dict[Size, float], path: Path) -> None:
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--series", action="append", choices=list(SERIES), help="only this one (repeatable)")
     args = options.parse_args()
+    series = {name: SERIES[name] for name in args.series or SERIES}
     torch.set_num_threads(args.threads)
     keep_freed_memory()
-    sizes = dict.fromkeys(replace(Size(), **{name: value}) for name, (_, values) in SERIES.items() for value in values)
-    arms = {tokens: Arm("art", args.model, tokens, args.dtype) for tokens in SERIES["canvas"][1]}
+    sizes = dict.fromkeys(replace(Size(), **{name: value}) for name, (_, values) in series.items() for value in values)
+    arms = {tokens: Arm("art", args.model, tokens, args.dtype) for tokens in {size.canvas for size in sizes}}
     work = {size: batches(args.task, size.batch, size.words) for size in sizes}
     seconds: dict[Size, list[float]] = {size: [] for size in sizes}
     for turn in range(args.rounds + 1):
@@ -73,11 +76,11 @@ def main() -> None:
     for size, taken in middle.items():
         print(f"  {size.canvas:6} {size.batch:7} {size.words:7} {taken:16.3f} {taken / middle[Size()]:14.2f}")
     if args.plot:
-        plot(middle, args.plot)
+        plot(middle, series, args.plot)
     if args.json:
         ratios = {
             f"{name} {value}/{getattr(Size(), name)}": middle[replace(Size(), **{name: value})] / middle[Size()]
-            for name, (_, values) in SERIES.items()
+            for name, (_, values) in series.items()
             for value in values
             if value != getattr(Size(), name)
         }

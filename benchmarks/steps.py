@@ -1,8 +1,8 @@
 """Training steps of several kinds of adapter on the same problems, for `step_time.py` and `scaling.py`.
 
 All have the same frozen model in the same precision and TRL's head, which goes through the vocabulary at labelled
-positions alone. LoRA and soft prompt are PEFT's; they read the text without a picture. LoRA's weights have the model's
-precision, the fastest that there is for it.
+positions alone. LoRA and soft prompt are PEFT's; they read the text without a picture. The weights of `lora` have the
+model's precision, the fastest that there is for it; those of `float32 lora` are PEFT's default.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ class Arm:
         self.model.train()
 
     def _adapted(self, base: Any) -> tuple[Any, torch.optim.Optimizer]:
-        if self.name == "lora":
+        if self.name.endswith("lora"):
             config = LoraConfig(r=RANK, target_modules=LINEAR, task_type="CAUSAL_LM")
-            model = get_peft_model(base, config, autocast_adapter_dtype=False)
+            model = get_peft_model(base, config, autocast_adapter_dtype=self.name.startswith("float32"))
             return model, torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-4)
         if self.name == "soft prompt":
             model = get_peft_model(base, PromptTuningConfig(num_virtual_tokens=self.tokens, task_type="CAUSAL_LM"))

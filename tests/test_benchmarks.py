@@ -21,6 +21,10 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         ("cpu_step.py", ("--rounds", "1", "--steps", "1", "--arm", "plain attention"), "1.00 of the first"),
         ("optimizer.py", ("--steps", "2", "--batch", "2", "--arm", "muon 0.02"), "kept-out loss"),
         ("grpo_directions.py", ("--batches", "2", "--batch-size", "8"), "levelled"),
+        ("step_time.py", ("--rounds", "1", "--batch-size", "2", "--arm", "art", "--arm", "lora"), "floor:"),
+        ("scaling.py", ("--rounds", "1", "--series", "words"), "1.00"),
+        ("budget.py", ("--minutes", "0.02", "--test", "2", "--arm", "64 tokens"), "64 tokens"),
+        ("evaluation.py", ("--rounds", "1", "--problems", "4"), "times as fast"),
         ("recording.py", ("smol", "grey.png", "--rows", "4", "--tokens", "8", "--rounds", "1"), "same: 100.0%"),
     ],
 )

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import random
 from itertools import combinations
 
+import pytest
 import torch
+from transformers import AutoTokenizer
 
-from arttune.prefix import ends, even, left_aligned, moved, packed, shared_length, stems
+from arttune import prefix
+from arttune.models.smol import smol_folder
+from arttune.objectives.sft import ByLength
+from arttune.prefix import OVERHEAD, ends, even, left_aligned, moved, packed, shared_length, stems
+from arttune.tasks import get_task
 
 
 def test_shared_length():
@@ -40,7 +48,7 @@ def test_rows_that_go_on_alike_have_one_stem():
     assert one_each.tolist() == [0, 2, 3]
 
 
-def test_packs_are_the_cheapest():
+def test_packs_are_the_cheapest(monkeypatch):
     """Against every way to cut the rows, in order of length, into packs."""
 
     def cost(packs: list[list[int]], overhead: int) -> int:
@@ -48,6 +56,7 @@ def test_packs_are_the_cheapest():
 
     lengths = [7, 2, 30, 3, 3, 31, 12, 1]
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    monkeypatch.setattr(prefix, "PADDING", 100)
     for overhead in (0, 5, 20, 1000):
         found = packed(lengths, overhead)
         assert sorted(row for pack in found for row in pack) == list(range(len(lengths)))
@@ -58,6 +67,23 @@ def test_packs_are_the_cheapest():
         )
         assert cost(found, overhead) == min(cost(packs, overhead) for packs in every)
     assert packed([4, 4], 64) in ([[0, 1]], [[1, 0]])
+
+
+@pytest.mark.skipif("ARTTUNE_DATA" not in os.environ, reason="ARTTUNE_DATA names no folder with svamp in it")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_at_most_a_tenth_is_padding(device):
+    """Batches of sft, and completions of grpo of one to 32 and to 200 tokens."""
+    problems = get_task("svamp").load("train")
+    tokenizer = AutoTokenizer.from_pretrained(smol_folder())
+    lengths = [len(tokenizer(f"{one.prompt[-1]['content']}{one.completion}")["input_ids"]) for one in problems]
+    rows = list(ByLength(lengths, 16, seed=0))
+    chance = random.Random(0)
+    batches = {"sft": [[lengths[row] for row in rows[begin : begin + 16]] for begin in range(0, len(rows), 16)]}
+    for most in (32, 200):
+        batches[f"grpo {most}"] = [[chance.randint(1, most) for _ in range(64)] for _ in range(20)]
+    for kind, some in batches.items():
+        ran = sum(len(pack) * max(batch[i] for i in pack) for batch in some for pack in packed(batch, OVERHEAD[device]))
+        assert ran <= 1.1 * sum(map(sum, some)), kind
 
 
 def test_even_packs_have_one_length():

@@ -93,7 +93,8 @@ def _in_stages(model: Any, given: dict[str, Any], said: dict[str, Any]) -> torch
     """`generate` for a few tokens at a time, with the rows that are not done."""
     ids, config, backbone = given["input_ids"], given["generation_config"], model.base_model
     most, ends = said["max_new_tokens"], torch.tensor(said["eos_token_id"]).flatten()
-    written = ids.new_full((len(ids), most), said.get("pad_token_id", int(ends[0])))
+    config.pad_token_id = said.get("pad_token_id", int(ends[0]))
+    written = ids.new_full((len(ids), most), config.pad_token_id)
     rows, done = torch.arange(len(ids)), 0
     while len(rows) and done < most:
         config.max_new_tokens = min(STAGE, most - done)

@@ -14,6 +14,7 @@ import torch
 # Tokens that take as long as a pass of its own does, beside the time of its tokens. On two cores 32 to 256 were alike
 # (`smol`, 64 completions); elsewhere it is a guess.
 OVERHEAD = defaultdict(lambda: 4096, cpu=64)
+PADDING = 0.1  # of the tokens that rows have, at most
 
 
 def shared_length(input_ids: torch.Tensor, attention_mask: torch.Tensor, most: int | None = None) -> int:
@@ -67,9 +68,10 @@ def stems(ids: torch.Tensor, shared: int, stop: torch.Tensor) -> tuple[torch.Ten
 
 
 def packed(lengths: list[int], overhead: int) -> list[list[int]]:
-    """Rows in packs to run together: those of like length, for the least tokens with padding.
+    """Rows in packs to run together: those of like length, for the least tokens, with at most a tenth of padding.
 
-    A pass of its own costs as much as `overhead` tokens. Dynamic programming over the rows in order of their length.
+    A pass of its own costs as much as `overhead` tokens, or as much less as it takes to keep to that tenth. Dynamic
+    programming over the rows in order of their length.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     least, cut = [0], []
@@ -82,7 +84,8 @@ def packed(lengths: list[int], overhead: int) -> list[list[int]]:
     while end:
         packs.append(order[cut[end - 1] : end])
         end = cut[end - 1]
-    return packs
+    padded = least[-1] - overhead * len(packs)
+    return packs if padded <= (1 + PADDING) * sum(lengths) else packed(lengths, overhead // 2)
 
 
 def even(lengths: list[int]) -> list[list[int]]:

@@ -56,7 +56,7 @@ class _Embedding(torch.autograd.Function):
     def forward(ctx: Any, patches: torch.Tensor, embedding: Any) -> Any:
         """`(patches, pixels)` to `(patches, width)`."""
         ctx.weight, ctx.precision = embedding.proj.weight, patches.dtype
-        return embedding(patches)
+        return embedding(patches.detach())
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
