@@ -22,7 +22,9 @@ from arttune.machine import describe, keep_freed_memory
 from arttune.report.plots import ACCENT, INK
 from steps import Arm, batches, interleaved, parser, peak, rate
 
-ARMS = ("art", "unshared", "naive", "lora", "soft prompt")
+ARMS = ("art", "unshared", "naive", "lora", "trl lora", "soft prompt")
+TITLES = {"art": "ART", "unshared": "ART, every row whole", "naive": "ART, a picture in every row"}
+TITLES |= {"lora": "LoRA", "trl lora": "LoRA as TRL has it"}
 
 
 def memory(args: argparse.Namespace, name: str) -> int:
@@ -37,7 +39,11 @@ def plot(seconds: dict[str, float], floor: float, path: Path) -> None:
     """A bar for each arm, and the floor under ART's."""
     figure, axis = plt.subplots(figsize=(7, 0.55 * len(seconds) + 1.2))
     names = list(seconds)[::-1]
-    axis.barh(names, [seconds[name] for name in names], color=[ACCENT if name == "art" else INK for name in names])
+    axis.barh(
+        [TITLES.get(name, name) for name in names],
+        [seconds[name] for name in names],
+        color=[ACCENT if name == "art" else INK for name in names],
+    )
     axis.axvline(floor, color=ACCENT, linestyle=":", label="ART's arithmetic at the rate of large matrix products")
     axis.set_xlabel("seconds a step")
     axis.spines[["top", "right"]].set_visible(False)

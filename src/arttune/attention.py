@@ -33,7 +33,7 @@ def plain(
 
     `attention_mask` `(batch, 1, tokens, all tokens)` is added to the scores; without one, all tokens see all.
     """
-    rows, heads, _, width = query.shape
+    rows, heads, width = *query.shape[:2], query.shape[3]
     query = query * (width**-0.5 if scaling is None else scaling)
     lines = max(1, BLOCK // (rows * heads * key.shape[2] * query.element_size()))
     blocks, outs = query.split(lines, dim=2), []
