@@ -19,7 +19,6 @@ ASKED = {"max_new_tokens": 3, "min_new_tokens": 3, "do_sample": False}
 def test_generate_says_what_it_says_without_a_cache(name, overhead, monkeypatch):
     """And gives back the prompts as they came."""
     monkeypatch.setitem(prefix.OVERHEAD, "cpu", overhead)
-    monkeypatch.setattr(prefix, "PADDING", 100)
     model = painted(name)
     made = batch(name, "left")
     found = model.generate(**made, **ASKED)
@@ -37,7 +36,6 @@ def test_generate_says_what_it_says_without_a_cache(name, overhead, monkeypatch)
 @pytest.mark.parametrize("name", zoo.NAMES)
 def test_prefix_and_prompts_run_once_each(name, monkeypatch):
     monkeypatch.setitem(prefix.OVERHEAD, "cpu", 10**6)
-    monkeypatch.setattr(prefix, "PADDING", 100)
     model = painted(name)
     made = {key: value.repeat_interleave(4, dim=0) for key, value in batch(name, "left").items()}
     runs = count_backbone_tokens(model)

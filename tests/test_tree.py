@@ -19,12 +19,6 @@ from tuner.test_model import batch, painted, with_labels
 FIELDS = ("log_probs", "entropy", "is_top1")
 
 
-@pytest.fixture(autouse=True)
-def few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows run together whatever the padding, but where a test says otherwise: passes are counted here."""
-    monkeypatch.setattr(prefix, "PADDING", 100)
-
-
 @contextmanager
 def unshared(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Within the block every row runs whole."""

@@ -12,9 +12,8 @@ from collections import defaultdict
 import torch
 
 # Tokens that take as long as a pass of its own does, beside the time of its tokens. On two cores 32 to 256 were alike
-# (`smol`, 64 completions); elsewhere it is a guess.
-OVERHEAD = defaultdict(lambda: 4096, cpu=64)
-PADDING = 0.1  # of the tokens that rows have, at most
+# (`smol`, 64 completions), and with 48 less than a tenth of a step is padding; elsewhere it is a guess.
+OVERHEAD = defaultdict(lambda: 4096, cpu=48)
 
 
 def shared_length(input_ids: torch.Tensor, attention_mask: torch.Tensor, most: int | None = None) -> int:
@@ -68,10 +67,9 @@ def stems(ids: torch.Tensor, shared: int, stop: torch.Tensor) -> tuple[torch.Ten
 
 
 def packed(lengths: list[int], overhead: int) -> list[list[int]]:
-    """Rows in packs to run together: those of like length, for the least tokens, with at most a tenth of padding.
+    """Rows in packs to run together: those of like length, for the least tokens with padding.
 
-    A pass of its own costs as much as `overhead` tokens, or as much less as it takes to keep to that tenth. Dynamic
-    programming over the rows in order of their length.
+    A pass of its own costs as much as `overhead` tokens. Dynamic programming over the rows in order of their length.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     least, cut = [0], []
@@ -84,8 +82,7 @@ def packed(lengths: list[int], overhead: int) -> list[list[int]]:
     while end:
         packs.append(order[cut[end - 1] : end])
         end = cut[end - 1]
-    padded = least[-1] - overhead * len(packs)
-    return packs if padded <= (1 + PADDING) * sum(lengths) else packed(lengths, overhead // 2)
+    return packs
 
 
 def even(lengths: list[int]) -> list[list[int]]:
