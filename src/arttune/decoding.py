@@ -24,16 +24,8 @@ ROWS = (*NEXT, "image_grid_thw")  # what else there is of every row
 INPUTS = (*ROWS, "input_ids", "past_key_values", "generation_config")
 # Settings that look at a token, or at a whole row: a run in stages does as they say.
 PLAIN = {
-    *("max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty"),
-    *(
-        "suppress_tokens",
-        "pad_token_id",
-        "bos_token_id",
-        "eos_token_id",
-        "transformers_version",
-        "disable_compile",
-        "use_cache",
-    ),
+    *("max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "suppress_tokens"),
+    *("pad_token_id", "bos_token_id", "eos_token_id", "transformers_version", "disable_compile", "use_cache"),
 }
 
 

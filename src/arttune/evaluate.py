@@ -100,8 +100,7 @@ def greedy(model: Any, prompt: dict[str, Any], max_new_tokens: int, pad_token_id
             output = model.generate(**given)
         else:
             base = model.get_base_model() if isinstance(model, PeftModel) else model
-            empty = {"past_key_values": growing(base.base_model.language_model.config)}
-            given |= Filling()(base, given) or empty
+            given |= Filling()(base, given) or {"past_key_values": growing(base.base_model.language_model.config)}
             output = decoded(base, given)
     return output[:, given["input_ids"].shape[1] :]
 
