@@ -9,7 +9,7 @@ import torch
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import eager_attention_forward
 
 from arttune import attention
-from arttune.attention import plain
+from arttune.attention import Part, plain
 
 
 @pytest.mark.parametrize("tokens", [1, 7])
@@ -53,3 +53,42 @@ def test_dropout_is_taken():
     out, _ = plain(SimpleNamespace(training=True), *given, None, dropout=0.5)
     assert 0.9 < out.mean() < 1.1
     assert out.std() > 0.1
+
+
+def test_of_a_tree_each_token_sees_its_past(monkeypatch):
+    """A trunk, two stems with a filled-up end, and rows on them: transformers' own attention with one mask of all."""
+    monkeypatch.setattr(attention, "BLOCK", 300)  # blocks of some lines
+    torch.manual_seed(0)
+    most = torch.finfo(torch.float32).min
+
+    def past(width: int, *seen: list[int]) -> torch.Tensor:
+        """A mask for rows that see as many tokens as `seen` has ones, and their own past."""
+        before = torch.tensor(seen)[:, None].expand(-1, width, -1)
+        sees = torch.cat([before, torch.ones(width, width).tril().expand(len(seen), -1, -1)], dim=2)
+        return (1 - sees)[:, None] * most
+
+    tree = [
+        Part(1, 3, (), torch.tensor([0]), past(3, [])),
+        Part(2, 2, (0,), torch.tensor([0, 0]), past(2, [1] * 3)),  # stems 0 and 1; the second has one token
+        Part(1, 1, (0,), torch.tensor([0]), past(1, [1] * 3)),  # stem 2
+        Part(3, 2, (1, 2), torch.tensor([1, 0, 2]), past(2, [1, 1, 1, 1, 0], [1] * 5, [1, 1, 1, 1, 0])),
+    ]
+    owner = [0, 0, 0, 1, 1, 2, 2, 3, 4, 4, 5, 5, 6, 6]  # of each token: the trunk, three stems, three rows
+    parent = {1: 0, 2: 0, 3: 0, 4: 2, 5: 1, 6: 3}
+    filled = {6}  # a token that only fills a row up
+    line = {number: [number] for number in range(7)}
+    for number in range(1, 7):
+        line[number] = [number, *line[parent[number]]]
+    sees = [
+        [then <= now and of in line[own] and (then not in filled or of == own) for then, of in enumerate(owner)]
+        for now, own in enumerate(owner)
+    ]
+    mask = (~torch.tensor(sees))[None, None] * most
+    given = [torch.randn(1, len(owner), heads, 16).transpose(1, 2).requires_grad_() for heads in (6, 2, 2)]
+    module = SimpleNamespace(num_key_value_groups=3, training=False)
+    pulled = []
+    for attend, how in ((plain, {"tree": tree}), (eager_attention_forward, {})):
+        out, _ = attend(module, *given, torch.empty(1, 1, 0, 0) if how else mask, scaling=0.3, **how)
+        pulled.append((out, *torch.autograd.grad((out * out.detach().cos()).sum(), given)))
+    for found, expected in zip(*pulled, strict=True):
+        torch.testing.assert_close(found, expected)

@@ -11,7 +11,7 @@ import torch
 from trl.trainer.utils import add_fused_lm_head
 
 import zoo
-from arttune import prefix
+from arttune import flat, prefix
 from arttune.attention import PLAIN
 from arttune.tuner import ArtModel, art_layer
 from tuner.test_model import batch, painted, with_labels
@@ -35,6 +35,18 @@ def count_backbone_tokens(model: Any) -> list[int]:
         lambda _, __, kwargs: seen.append(kwargs["inputs_embeds"].shape[:2].numel()), with_kwargs=True
     )
     return seen
+
+
+def attending(model: Any, attention: str) -> bool:
+    """Have the text model attend so; whether all of a tree then runs in one pass."""
+    model.get_base_model().set_attn_implementation({"text_config": attention})
+    return attention == PLAIN and model.config.model_type != "qwen3_5"
+
+
+def weigh(monkeypatch: pytest.MonkeyPatch, overhead: int) -> None:
+    """Have a pass, or a part of one, weigh as many tokens."""
+    monkeypatch.setitem(prefix.OVERHEAD, "cpu", overhead)
+    monkeypatch.setattr(flat, "OVERHEAD", overhead)
 
 
 def gradient(model: Any, made: dict[str, torch.Tensor], **extra: Any) -> tuple[Any, torch.Tensor]:
@@ -85,23 +97,25 @@ def padded(made: dict[str, torch.Tensor], side: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("attention", ["sdpa", "eager", PLAIN])
 @pytest.mark.parametrize("passes", [1, 3])
 def test_shared_equals_naive(name, fused, attention, passes, monkeypatch):
-    monkeypatch.setitem(prefix.OVERHEAD, "cpu", 0 if passes == 3 else 10**6)
+    weigh(monkeypatch, 0 if passes == 3 else 10**6)
     model = painted(name)
-    model.get_base_model().set_attn_implementation({"text_config": attention})
+    at_once = attending(model, attention)
     if fused:
         add_fused_lm_head(model.get_base_model(), outputs=FIELDS)
     extra = {"fused_lm_head": True} if fused else {}
     made = with_labels(batch(name, completion="It is 4."), 7)
     runs = count_backbone_tokens(model.eval())
     ours, shared = gradient(model, made, **extra)
-    assert len(runs) == 1 + passes, "one prefix, and the rows behind it together or each on its own"
+    many = 1 if at_once else 1 + passes
+    assert len(runs) == many, "one prefix, and the rows behind it together or each on its own"
     assert sum(runs) < made["input_ids"].numel() - 2 * 60, "the picture's tokens ran once, not three times"
     if passes == 3:
+        trunk = prefix.shared_length(made["input_ids"], made["attention_mask"])
         unseen = 3 if fused else 0  # the last token of each row, which only stands as a label
-        assert sum(runs) == int(made["attention_mask"].sum()) - 2 * runs[0] - unseen, "no padding"
+        assert sum(runs) == int(made["attention_mask"].sum()) - 2 * trunk - unseen, "no padding"
     with unshared(monkeypatch):
         theirs, naive = gradient(model, made, **extra)
-    assert len(runs) == 2 + passes
+    assert len(runs) == many + 1
     assert (shared - naive).norm() <= 1e-5 * naive.norm()
     assert torch.allclose(ours.loss, theirs.loss, rtol=1e-6)
     real = made["attention_mask"].bool()
@@ -134,9 +148,11 @@ def test_in_training_the_vocabulary_is_projected_where_a_label_is(name, monkeypa
 @pytest.mark.parametrize("name", zoo.NAMES)
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("kept", [0, 4])
-def test_logits_of_all_and_of_the_last_positions(name, side, kept, monkeypatch):
+@pytest.mark.parametrize("attention", ["sdpa", PLAIN])
+def test_logits_of_all_and_of_the_last_positions(name, side, kept, attention, monkeypatch):
     """Without labels: a trainer that takes the logits itself."""
     model = painted(name)
+    at_once = attending(model, attention)
     made = batch(name, side)
     real = made["attention_mask"].bool()[:, -kept:]
     canvas = art_layer(model).canvas().weight
@@ -150,7 +166,7 @@ def test_logits_of_all_and_of_the_last_positions(name, side, kept, monkeypatch):
         return logits.detach(), canvas.grad.clone()
 
     ours, shared = pulled()
-    assert len(runs) == 2
+    assert len(runs) == (1 if at_once else 2)
     with unshared(monkeypatch):
         theirs, naive = pulled()
     assert ours.shape == theirs.shape == (3, kept or made["input_ids"].shape[1], len(zoo.tokenizer()))
@@ -176,9 +192,11 @@ def test_fused_outputs_equal_trls_own_on_every_position():
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_gradient_is_the_naive_one(name, kind, side, checkpointing, dtype, monkeypatch):
+@pytest.mark.parametrize("attention", ["sdpa", PLAIN])
+def test_the_gradient_is_the_naive_one(name, kind, side, checkpointing, dtype, attention, monkeypatch):
     """To a hundred-thousandth in float32, a cosine of 0.999 in bfloat16."""
     model = painted(name, dtype).train()
+    attending(model, attention)
     made = sampled(name)[0] if kind == "grpo" else with_labels(batch(name, completion="It is 4."), 7)
     if kind == "grpo":
         add_fused_lm_head(model.get_base_model(), outputs=FIELDS)
@@ -198,9 +216,11 @@ def test_the_gradient_is_the_naive_one(name, kind, side, checkpointing, dtype, m
 
 
 @pytest.mark.parametrize("name", zoo.NAMES)
-def test_fused_outputs_of_a_left_padded_batch_equal_naive(name, monkeypatch):
+@pytest.mark.parametrize("attention", ["sdpa", PLAIN])
+def test_fused_outputs_of_a_left_padded_batch_equal_naive(name, attention, monkeypatch):
     """GRPO's batches: prompts padded on the left, completions on the right."""
     model = painted(name)
+    at_once = attending(model, attention)
     add_fused_lm_head(model.get_base_model(), outputs=FIELDS)
     prompts = batch(name, "left")
     replies = torch.tensor([[50, 51, 52, 53], [54, 55, 0, 0], [56, 0, 0, 0]])
@@ -211,7 +231,7 @@ def test_fused_outputs_of_a_left_padded_batch_equal_naive(name, monkeypatch):
     assert not bool(mask[:, 0].all()), "some row is padded on the left"
     runs = count_backbone_tokens(model)
     ours, shared = gradient(model, made, fused_lm_head=True)
-    assert len(runs) == 2, "one prefix, one suffix"
+    assert len(runs) == (1 if at_once else 2), "one prefix, one suffix"
     with unshared(monkeypatch):
         theirs, naive = gradient(model, made, fused_lm_head=True)
     assert (shared - naive).norm() <= 1e-5 * naive.norm()
@@ -221,10 +241,12 @@ def test_fused_outputs_of_a_left_padded_batch_equal_naive(name, monkeypatch):
 @pytest.mark.parametrize("name", zoo.NAMES)
 @pytest.mark.parametrize("overhead", [0, 10**6])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_completions_of_one_question_share_it(name, overhead, checkpointing, monkeypatch):
+@pytest.mark.parametrize("attention", ["sdpa", PLAIN])
+def test_completions_of_one_question_share_it(name, overhead, checkpointing, attention, monkeypatch):
     """A batch of GRPO: the questions run once each."""
-    monkeypatch.setitem(prefix.OVERHEAD, "cpu", overhead)
+    weigh(monkeypatch, overhead)
     model = painted(name).train()
+    at_once = attending(model, attention)
     add_fused_lm_head(model.get_base_model(), outputs=FIELDS)
     made, questions, lengths = sampled(name)
     with unshared(monkeypatch):
@@ -233,27 +255,36 @@ def test_completions_of_one_question_share_it(name, overhead, checkpointing, mon
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     runs = count_backbone_tokens(model)
     ours, shared = gradient(model, made, fused_lm_head=True)
-    own = questions - 1 - runs[0]  # the last token of a prompt runs with the completion
+    trunk = prefix.shared_length(*prefix.left_aligned(made["input_ids"], made["attention_mask"])[:2])
+    own = questions - 1 - trunk  # the last token of a prompt runs with the completion
     recurrent = name == "qwen3_5"  # whose questions run in packs of one length
-    together = 1 if overhead and not recurrent else 3
-    assert sum(runs[1 : 1 + together]) == (3 * int(own.max()) if together == 1 else int(own.sum()))
-    assert sum(runs[1 + together :]) == (9 * 5 if overhead else int(lengths.sum())), "no token but the last two"
+    asked = 3 * int(own.max()) if overhead and not recurrent else int(own.sum())
+    replied = 9 * 5 if overhead else int(lengths.sum())  # no token but the last two
+    if at_once:
+        assert runs == [trunk + asked + replied]
+    else:
+        together = 1 if overhead and not recurrent else 3
+        assert runs[0] == trunk
+        assert sum(runs[1 : 1 + together]) == asked
+        assert sum(runs[1 + together :]) == replied
     assert (shared - naive).norm() <= 1e-5 * naive.norm()
     assert close(ours, theirs)
 
 
 @pytest.mark.parametrize("name", zoo.NAMES)
-def test_checkpointed_layers_run_again_with_what_was_before_them(name):
+@pytest.mark.parametrize("attention", ["sdpa", PLAIN])
+def test_checkpointed_layers_run_again_with_what_was_before_them(name, attention):
     """Layers are run again in the backward pass, the prefix's too, and the gradient is the same."""
     made = with_labels(batch(name), 6)
     _, expected = gradient(painted(name).train(), made)
     model = painted(name).train()
+    at_once = attending(model, attention)
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     calls: list[int] = []
     layers = model.get_base_model().model.language_model.layers
     layers[0].register_forward_pre_hook(lambda _, args: calls.append(args[0].shape[0]))
     _, found = gradient(model, made)
-    assert calls == [1, 3, 3, 1], "prefix, rows, and both again from the back"
+    assert calls == [1, 1] if at_once else [1, 3, 3, 1], "prefix, rows, and both again from the back"
     assert (found - expected).norm() <= 1e-5 * expected.norm()
     assert not any("_can_checkpoint_with_cache" in vars(layer) for layer in layers)
 

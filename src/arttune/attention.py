@@ -8,6 +8,8 @@ made in blocks: larger ones would leave the processor's cache, and the C library
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,8 +17,21 @@ from torch.nn.functional import dropout as dropped
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
+from arttune.states import Attention, taken
+
 PLAIN = "arttune_plain"  # the name by which transformers knows `plain`
 BLOCK = 16 * 2**20  # bytes of scores
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a tree, which lie end to end, and what their tokens see: what is before them, and their own past."""
+
+    rows: int
+    width: int
+    on: tuple[int, ...]  # the parts whose rows they go on from,
+    to: torch.Tensor  # (rows,): which of these, counted through
+    mask: torch.Tensor  # (rows or 1, 1, width, tokens before and width): what is added to their scores
 
 
 def plain(
@@ -27,24 +42,47 @@ def plain(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    tree: Sequence[Part] | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention as transformers calls it: from `(batch, heads, tokens, width)` to `(batch, tokens, heads, width)`.
 
-    `attention_mask` `(batch, 1, tokens, all tokens)` is added to the scores; without one, all tokens see all.
+    `attention_mask` `(batch, 1, tokens, all tokens)` is added to the scores; without one, all tokens see all. With
+    `tree` the batch is a single row that holds all of its parts.
     """
+    query = query * (query.shape[3] ** -0.5 if scaling is None else scaling)
+    dropout *= module.training
+    if tree is None:
+        return _attended(query, key, value, attention_mask, dropout), None
+    asked = query, key, value
+    asks, keys, values = (states.split([part.rows * part.width for part in tree], dim=2) for states in asked)
+    grown: list[tuple[torch.Tensor, torch.Tensor]] = []
+    outs = []
+    for part, *own in zip(tree, asks, keys, values, strict=True):
+        ask, *held = (states.unflatten(2, (part.rows, part.width))[0].transpose(0, 1) for states in own)
+        if part.on:
+            before = taken(Attention.joined([grown[number] for number in part.on]), part.to)
+            held = [torch.cat(pair, dim=2) for pair in zip(before, held, strict=True)]
+        seen = held[0], held[1]
+        grown.append(seen)
+        outs.append(_attended(ask, *seen, part.mask, dropout).flatten(0, 1))
+    return torch.cat(outs)[None], None
+
+
+def _attended(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, dropout: float
+) -> torch.Tensor:
     rows, heads, width = *query.shape[:2], query.shape[3]
-    query = query * (width**-0.5 if scaling is None else scaling)
     lines = max(1, BLOCK // (rows * heads * key.shape[2] * query.element_size()))
     blocks, outs = query.split(lines, dim=2), []
-    masks = [None] * len(blocks) if attention_mask is None else attention_mask.split(lines, dim=2)
-    for asks, mask in zip(blocks, masks, strict=True):
+    masks = [None] * len(blocks) if mask is None else mask.split(lines, dim=2)
+    for asks, some in zip(blocks, masks, strict=True):
         scores = asks.reshape(rows, key.shape[1], -1, width) @ key.transpose(2, 3)
-        if mask is not None:
-            scores.view(rows, heads, -1, key.shape[2]).add_(mask)
-        weights = dropped(scores.softmax(dim=-1), dropout, module.training)
+        if some is not None:
+            scores.view(rows, heads, -1, key.shape[2]).add_(some)
+        weights = dropped(scores.softmax(dim=-1), dropout)
         outs.append((weights @ value).view(asks.shape).transpose(1, 2))
-    return torch.cat(outs, dim=1), None
+    return torch.cat(outs, dim=1)
 
 
 AttentionInterface.register(PLAIN, plain)

@@ -12,10 +12,10 @@ import torch
 from transformers import Cache
 
 from arttune.decoding import growing
+from arttune.passes import Batch
 from arttune.prefix import ends, left_aligned, shared_length, stems
 from arttune.recording import fixed, replays
 from arttune.states import kinds, written
-from arttune.tree import Batch
 
 # With any of these, `generate` runs in a way that a cache filled beforehand does not suit.
 OWN_CACHE = ("past_key_values", "cache_implementation", "num_beams", "num_return_sequences", "assistant_model")

@@ -8,12 +8,35 @@ is found here.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 # Tokens that take as long as a pass of its own does, beside the time of its tokens. On two cores 32 to 256 were alike
 # (`smol`, 64 completions), and with 48 less than a tenth of a step is padding; elsewhere it is a guess.
 OVERHEAD = defaultdict(lambda: 4096, cpu=48)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A batch as a tree: what all rows share, what the rows of a stem share, and the rest of each row."""
+
+    shared: int  # columns before it are the trunk, which runs once
+    heads: torch.Tensor  # (stems,): a row of each stem; none where rows go on from the trunk
+    stem: torch.Tensor  # (batch,): the number of each row's stem, 0 where there are none
+    begin: torch.Tensor  # (batch,): the first column of a row's own
+    end: torch.Tensor  # (batch,): the column after its last
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of a plan."""
+
+    output: Any  # of some pass, for all that is not a hidden state
+    trunk: torch.Tensor  # (1, shared, hidden)
+    limbs: list[torch.Tensor]  # of each pack (rows, width, hidden), from each row's `begin` on
+    packs: list[list[int]]  # the rows that ran together
 
 
 def shared_length(input_ids: torch.Tensor, attention_mask: torch.Tensor, most: int | None = None) -> int:
@@ -64,6 +87,31 @@ def stems(ids: torch.Tensor, shared: int, stop: torch.Tensor) -> tuple[torch.Ten
     ]
     one_each = [found.index(number) for number in range(len(numbers))]
     return torch.tensor(found, device=ids.device), torch.tensor(one_each, device=ids.device)
+
+
+def plan(
+    ids: torch.Tensor, attention_mask: torch.Tensor, shared: int, wanted: tuple[torch.Tensor, torch.Tensor] | None
+) -> Plan:
+    """The tree of a batch of which the hidden states in `wanted` (rows, columns), or all of them, will be looked at.
+
+    Where all are, only the trunk is shared, and rows end with their tokens; otherwise with the last that is wanted.
+    """
+    nothing = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
+    begin = nothing + shared
+    if wanted is None:
+        return Plan(shared, nothing[:0], nothing, begin, ends(attention_mask))
+    rows, columns = (one.flatten() for one in wanted)
+    end = (begin + 1).scatter_reduce(0, rows, columns + 1, "amax")
+    stop = (end - 1).scatter_reduce(0, rows, columns, "amin")
+    stem, heads = stems(ids, shared, stop)
+    if 2 * len(heads) <= len(ids) and bool((stop > shared).any()):
+        return Plan(shared, heads, stem, stop, end)
+    return Plan(shared, nothing[:0], nothing, begin, end)
+
+
+def order(packs: list[list[int]], device: torch.device) -> torch.Tensor:
+    """Where each row stands in `packs`, end to end."""
+    return torch.tensor([row for pack in packs for row in pack], device=device).argsort()
 
 
 def packed(lengths: list[int], overhead: int) -> list[list[int]]:

@@ -1,95 +1,30 @@
 """A batch runs as a tree: what rows have in common once, and then what is a row's own.
 
-The prefix of all rows runs once, then each *stem* (what rows of one question share), then the rest of each row, every
-pass on the states that the one before it left (`states.py`). The numbers and the gradient are those of running every
-row whole, for a fraction of the work. Rows of like length run together, so that little of it goes into padding, and
-where the caller will only look at some positions (those with a label), only their hidden states are returned and the
-vocabulary projection runs there alone.
+The prefix of all rows runs once, as does each *stem* (what rows of one question share), and then the rest of each row:
+all in one pass (`flat.py`), or one after another (`passes.py`). The numbers and the gradient are those of running every
+row whole, for a fraction of the work. Where the caller looks at some positions only (those with a label), only their
+hidden states are returned, and the vocabulary projection runs there alone.
 
 All this is done by standing in for the backbone's `forward` during one call, because everything that follows it (the
-model's own head, TRL's fused one) then works as it is. `generate` gets a cache that is already filled.
+model's own head, TRL's fused one) then works as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch.nn.functional import pad
-from transformers import Cache
 from transformers.utils import ModelOutput
 
-from arttune import prefix
-from arttune.prefix import even, moved, packed, stems
-from arttune.states import Recurrent, branch, joined, root, stay
+from arttune import flat, prefix
+from arttune.passes import Batch
+from arttune.prefix import moved
 
 Positions = tuple[torch.Tensor, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows of tokens that start at their first one, and a backbone's `forward` to run parts of them."""
-
-    forward: Callable[..., ModelOutput]
-    ids: torch.Tensor  # (batch, length)
-    positions: torch.Tensor  # (3 or 4, batch, length)
-    extra: dict[str, Any]  # what else `forward` is called with
-
-    def trunk(self, shared: int, config: Any, **features: Any) -> tuple[torch.Tensor, Cache]:
-        """Run the first `shared` tokens once: their hidden states `(1, shared, hidden)`, and what they leave."""
-        cache = root(config)
-        output = self.forward(
-            input_ids=self.ids[:1, :shared],
-            position_ids=self.positions[:, :1, :shared],
-            past_key_values=cache,
-            use_cache=False,  # or transformers drops the cache under checkpointing
-            **features,
-            **self.extra,
-        )
-        return output.last_hidden_state, cache
-
-    def limb(self, rows: torch.Tensor, first: torch.Tensor, last: torch.Tensor, cache: Cache) -> ModelOutput:
-        """Run columns `first` to before `last` `(batch,)` of `rows` on `cache`, which has all that is before them."""
-        width = int((last - first)[rows].max())
-        columns = first[rows, None] + torch.arange(width, device=self.ids.device)
-        real = columns < last[rows, None]
-        columns = columns.clamp(max=self.ids.shape[1] - 1)
-        seen = torch.arange(cache.get_seq_length(), device=self.ids.device) < first[rows, None]
-        return self.forward(
-            input_ids=self.ids[rows].gather(1, columns),
-            attention_mask=torch.cat([seen, real], dim=1).long(),
-            position_ids=self.positions[:, rows].gather(2, columns.expand(len(self.positions), -1, -1)),
-            past_key_values=cache,
-            use_cache=False,
-            **self.extra,
-        )
-
-    def grown(self, cache: Cache, rows: torch.Tensor, first: torch.Tensor, last: torch.Tensor) -> Cache:
-        """Run columns `first` to before `last` of `rows` on the one row of `cache`, for what they leave."""
-        lengths = (last - first)[rows].tolist()
-        recurs = any(isinstance(layer, Recurrent) for layer in cache.layers)
-        packs = even(lengths) if recurs else packed(lengths, self.overhead)
-        caches = []
-        for pack in packs:
-            caches.append(branch(cache, torch.zeros(len(pack), dtype=torch.long, device=rows.device), keep=True))
-            if max(lengths[i] for i in pack):
-                self.limb(rows[pack], first, last, caches[-1])
-            else:
-                stay(caches[-1])
-        return joined(caches, self.order(packs))
-
-    def order(self, packs: list[list[int]]) -> torch.Tensor:
-        """Where each row stands in `packs`, end to end."""
-        return torch.tensor([row for pack in packs for row in pack], device=self.ids.device).argsort()
-
-    @property
-    def overhead(self) -> int:
-        """What a pass of its own costs on this device, in tokens."""
-        return prefix.OVERHEAD[self.ids.device.type]
 
 
 @contextmanager
@@ -155,32 +90,19 @@ def _run(
     extra = {name: value for name, value in kwargs.items() if value is not None and name != "use_cache"}
     positions, _ = backbone.get_rope_index(ids, attention_mask=mask, **places)
     batch = Batch(plain, ids, positions, extra)
-    head, cache = batch.trunk(shared, backbone.config, **features)
-    stem = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
-    start = stem + shared
-    if wanted is None:
-        end = prefix.ends(mask)
+    plan = prefix.plan(ids, mask, shared, wanted)
+    if flat.fits(backbone.config):
+        run = flat.run(batch, plan, backbone.dtype, **features)
     else:
-        rows, columns = wanted[0].flatten(), wanted[1].flatten()
-        end = (start + 1).scatter_reduce(0, rows, columns + 1, "amax")  # what comes later nobody looks at
-        stop = (end - 1).scatter_reduce(0, rows, columns, "amin")
-        alike, one_each = stems(ids, shared, stop)
-        if 2 * len(one_each) <= len(ids) and bool((stop > shared).any()):
-            cache = batch.grown(cache, one_each, start, stop)
-            stem, start = alike, stop
-    packs = packed((end - start).tolist(), batch.overhead)
-    outputs = []
-    for pack in packs:
-        some = torch.tensor(pack, device=ids.device)
-        outputs.append(batch.limb(some, start, end, branch(cache, stem[some])))
-    output, hidden = outputs[0], [one.last_hidden_state for one in outputs]
+        run = batch.run(plan, backbone.config, **features)
+    order = prefix.order(run.packs, ids.device)
     if wanted is None:
-        output.last_hidden_state = moved(_whole(head, hidden, batch.order(packs), ids.shape[1]), -lead)
+        run.output.last_hidden_state = moved(_whole(run.trunk, run.limbs, order, ids.shape[1]), -lead)
     else:
-        found = _at(hidden, batch.order(packs), rows, columns - start[rows])
-        output.last_hidden_state = found.unflatten(0, wanted[0].shape)
-    output.past_key_values = None
-    return output
+        rows, columns = (one.flatten() for one in wanted)
+        found = _at(run.limbs, order, rows, columns - plan.begin[rows])
+        run.output.last_hidden_state = found.unflatten(0, wanted[0].shape)
+    return run.output
 
 
 def _whole(head: torch.Tensor, packs: list[torch.Tensor], order: torch.Tensor, length: int) -> torch.Tensor:
