@@ -10,9 +10,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from arttune import flat
 from arttune.models.smol import smol_folder
 from arttune.objectives.sft import ByLength
-from arttune.prefix import OVERHEAD, ends, even, left_aligned, moved, packed, shared_length, stems
+from arttune.prefix import OVERHEAD, ends, even, left_aligned, moved, order, packed, plan, shared_length, stems
 from arttune.tasks import get_task
 
 
@@ -47,6 +48,24 @@ def test_rows_that_go_on_alike_have_one_stem():
     assert one_each.tolist() == [0, 2, 3]
 
 
+def test_a_plan_ends_rows_where_nobody_looks_any_more():
+    """What is looked at are columns 2 and, of the first row, 3."""
+    ids = torch.tensor([[9, 1, 2, 5, 5], [9, 1, 2, 6, 0], [9, 1, 3, 5, 5], [9, 1, 3, 7, 0]])
+    mask = (ids > 0).long()
+    wanted = torch.tensor([0, 0, 1, 2, 3]), torch.tensor([3, 2, 2, 2, 2])
+    found = plan(ids, mask, 2, wanted)
+    assert found.heads.tolist() == [], "the question's last token runs with what is looked at, and nothing is before it"
+    found = plan(ids, mask, 1, wanted)
+    assert (found.heads.tolist(), found.stem.tolist()) == ([0], [0, 0, 0, 0])
+    assert (found.begin.tolist(), found.end.tolist()) == ([2, 2, 2, 2], [4, 3, 3, 3])
+    found = plan(ids, mask, 1, None)
+    assert (found.heads.tolist(), found.begin.tolist(), found.end.tolist()) == ([], [1, 1, 1, 1], [5, 4, 5, 4])
+
+
+def test_order_finds_rows_in_packs():
+    assert order([[2, 0], [3, 1]], torch.device("cpu")).tolist() == [1, 3, 0, 2]
+
+
 def test_packs_are_the_cheapest():
     """Against every way to cut the rows, in order of length, into packs."""
 
@@ -54,21 +73,22 @@ def test_packs_are_the_cheapest():
         return sum(len(pack) * max(lengths[row] for row in pack) + overhead for pack in packs)
 
     lengths = [7, 2, 30, 3, 3, 31, 12, 1]
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    ordered = sorted(range(len(lengths)), key=lengths.__getitem__)
     for overhead in (0, 5, 20, 1000):
         found = packed(lengths, overhead)
         assert sorted(row for pack in found for row in pack) == list(range(len(lengths)))
         every = (
-            [order[a:b] for a, b in zip((0, *cuts), (*cuts, len(order)), strict=True)]
-            for count in range(len(order))
-            for cuts in combinations(range(1, len(order)), count)
+            [ordered[a:b] for a, b in zip((0, *cuts), (*cuts, len(lengths)), strict=True)]
+            for count in range(len(lengths))
+            for cuts in combinations(range(1, len(lengths)), count)
         )
         assert cost(found, overhead) == min(cost(packs, overhead) for packs in every)
     assert packed([4, 4], 64) in ([[0, 1]], [[1, 0]])
 
 
 @pytest.mark.skipif("ARTTUNE_DATA" not in os.environ, reason="ARTTUNE_DATA names no folder with svamp in it")
-def test_at_most_a_tenth_of_a_step_on_a_cpu_is_padding():
+@pytest.mark.parametrize("overhead", [OVERHEAD["cpu"], flat.OVERHEAD])
+def test_at_most_a_tenth_of_a_step_on_a_cpu_is_padding(overhead):
     """Batches of sft, and of grpo: eight completions, of one to 32 or to 200 tokens, of each of eight questions."""
     problems = get_task("svamp").load("train")
     tokenizer = AutoTokenizer.from_pretrained(smol_folder())
@@ -80,7 +100,7 @@ def test_at_most_a_tenth_of_a_step_on_a_cpu_is_padding():
         some = [[chance.randint(1, most) for _ in range(64)] for _ in range(20)]
         batches[f"grpo {most}"] = some, head + 8 * sum(lengths) / len(lengths)
     for kind, (some, before) in batches.items():
-        ran = sum(len(pack) * max(batch[i] for i in pack) for batch in some for pack in packed(batch, OVERHEAD["cpu"]))
+        ran = sum(len(pack) * max(batch[i] for i in pack) for batch in some for pack in packed(batch, overhead))
         own = sum(map(sum, some))
         assert ran - own <= 0.1 * (own + before * len(some)), kind
 
