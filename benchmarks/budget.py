@@ -1,6 +1,6 @@
 """What a given training time buys: canvases of 64, 256 and 1,024 tokens and LoRA, against the same clock.
 
-    ARTTUNE_DATA=FOLDER python benchmarks/budget.py --minutes 6 --json budget.json --plot budget.png
+    ARTTUNE_DATA=FOLDER python benchmarks/budget.py --minutes 6 --seeds 0 1 2 --json budget.json --plot budget.png
 
 Each arm trains alone for the same wall-clock time, its rate falling to zero over it along a cosine, and is scored at
 each quarter with the clock stopped: strict accuracy on the first test problems, and the mean loss of their worked
@@ -14,9 +14,9 @@ import argparse
 import itertools
 import json
 import math
+import statistics
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -77,9 +77,11 @@ def loss(arm: Arm, problems: list[Problem], size: int = 50) -> float:
     return total / count
 
 
-def trained(plan: Plan, args: argparse.Namespace, work: Iterator[list[Problem]], test: list[Problem]) -> list[Point]:
+def trained(
+    plan: Plan, seed: int, args: argparse.Namespace, work: Iterator[list[Problem]], test: list[Problem]
+) -> list[Point]:
     """The points of one arm."""
-    torch.manual_seed(args.seed)
+    torch.manual_seed(seed)
     arm = Arm(plan.kind, args.model, plan.tokens, args.dtype)
     task, points, clock, steps = get_task(args.task), [], 0.0, 0
     while len(points) < QUARTERS:
@@ -98,29 +100,31 @@ def trained(plan: Plan, args: argparse.Namespace, work: Iterator[list[Problem]],
             split="test",
             model_name=args.model,
             adapter=plan.kind.split()[-1],
-            seed=args.seed,
+            seed=seed,
             picture_tokens=plan.tokens,
         )
         points.append(Point(clock, steps, score.correct, score.accuracy, score.ci95, loss(arm, test)))
         print(
-            f"  {plan.title:20} {clock:8.0f} {steps:8} {score.correct:6} of {score.n} {score.accuracy:9.1%} "
+            f"  {plan.title:20} {seed:4} {clock:8.0f} {steps:8} {score.correct:6} of {score.n} {score.accuracy:9.1%} "
             f"[{score.ci95[0]:5.1%}, {score.ci95[1]:5.1%}] {points[-1].loss:8.3f}",
             flush=True,
         )
     return points
 
 
-def plot(found: dict[Plan, list[Point]], args: argparse.Namespace) -> None:
-    """Accuracy and loss against the clock, a line an arm."""
+def plot(found: dict[Plan, list[list[Point]]], args: argparse.Namespace) -> None:
+    """Accuracy and loss against the clock: a line an arm, the mean over its seeds, and a dot a seed."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
     lines = {kind: itertools.cycle(["-", "--", ":"]) for kind in (True, False)}
-    for plan, points in found.items():
+    for plan, seeds in found.items():
         art = plan.kind == "art"
-        style: dict[str, Any] = {"marker": "o", "color": ACCENT if art else INK, "label": plan.title}
-        style["linestyle"] = next(lines[art])
-        minutes = [point.seconds / 60 for point in points]
-        left.plot(minutes, [100 * point.accuracy for point in points], **style)
-        right.plot(minutes, [point.loss for point in points], **style)
+        colour, line = ACCENT if art else INK, next(lines[art])
+        minutes = [statistics.mean(point.seconds / 60 for point in points) for points in zip(*seeds, strict=True)]
+        for axis, value in ((left, lambda point: 100 * point.accuracy), (right, lambda point: point.loss)):
+            means = [statistics.mean(map(value, points)) for points in zip(*seeds, strict=True)]
+            axis.plot(minutes, means, color=colour, linestyle=line, label=f"{plan.title}; seeds: {len(seeds)}")
+            for points in seeds:
+                axis.plot(minutes, list(map(value, points)), ".", color=colour, alpha=0.4)
     left.set_ylabel(f"{args.task}, first {args.test} test problems right, %")
     left.set_ylim(bottom=0)
     right.set_ylabel("loss of the worked answers, nats a token")
@@ -138,26 +142,27 @@ def main() -> None:
     options.add_argument("--minutes", type=float, default=6)
     options.add_argument("--batch-size", type=int, default=8)
     options.add_argument("--test", type=int, default=300, help="problems to score")
-    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--seeds", type=int, nargs="+", default=[0])
     options.add_argument("--arm", action="append", choices=[plan.title for plan in PLANS], help="only this, repeatable")
     args = options.parse_args()
     torch.set_num_threads(args.threads)
     keep_freed_memory()
     test = get_task(args.task).load("test")[: args.test]
     print(f"{args.model}, {args.task} in batches of {args.batch_size}, {args.dtype}; {describe()}")
-    print("  arm                   seconds    steps       correct  accuracy                   loss")
-    found = {}
-    for plan in PLANS:
-        if args.arm is None or plan.title in args.arm:
-            found[plan] = trained(plan, args, batches(args.task, args.batch_size, seed=args.seed), test)
+    print("  arm                  seed  seconds    steps       correct  accuracy                   loss")
+    chosen = [plan for plan in PLANS if args.arm is None or plan.title in args.arm]
+    found: dict[Plan, list[list[Point]]] = {plan: [] for plan in chosen}
+    for seed, plan in itertools.product(args.seeds, chosen):
+        found[plan].append(trained(plan, seed, args, batches(args.task, args.batch_size, seed=seed), test))
     if args.plot:
         plot(found, args)
     if args.json:
-        first = next(iter(found.values()))[-1].loss
-        ratios = {
-            f"loss {plan.title}/{next(iter(found)).title}": points[-1].loss / first for plan, points in found.items()
+        last = {plan: statistics.mean(points[-1].loss for points in seeds) for plan, seeds in found.items()}
+        ratios = {f"loss {plan.title}/{chosen[0].title}": loss / last[chosen[0]] for plan, loss in last.items()}
+        arms = {
+            plan.title: {seed: list(map(asdict, points)) for seed, points in zip(args.seeds, seeds, strict=True)}
+            for plan, seeds in found.items()
         }
-        arms = {plan.title: [asdict(point) for point in points] for plan, points in found.items()}
         args.json.write_text(json.dumps({"ratios": ratios, "machine": describe(), "arms": arms}, indent=2) + "\n")
 
 

@@ -20,15 +20,14 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-import trl.trainer.utils
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 from trl.trainer.utils import add_fused_lm_head
 
 from arttune import ArtConfig
 from arttune.models import Loaded, load_model
+from arttune.objectives.head import suit_cpu
 from arttune.objectives.sft import ByLength
-from arttune.objectives.studio import TILE
 from arttune.optimizer import CanvasMuon
 from arttune.prompts import with_picture
 from arttune.tasks import Problem, get_task
@@ -81,7 +80,7 @@ class Arm:
         self.loaded: Loaded = load_model(source, dtype)
         base = self.loaded.model
         if base.device.type == "cpu":
-            trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE = TILE
+            suit_cpu()
         add_fused_lm_head(base, outputs=("log_probs", "entropy", "is_top1"))
         self.shows = name in ("art", "unshared", "naive")
         self.model, self.optimizer = self._adapted(base)
@@ -133,7 +132,7 @@ class Arm:
             rows, columns = (labels != -100).nonzero(as_tuple=True)
             before = self.tokens if self.name == "soft prompt" else 0
             wanted = rows[None], columns[None] + before
-            with stand_in(self.loaded.model.base_model, 0, torch.zeros_like(rows), wanted):
+            with stand_in(self.loaded.model.base_model, wanted):
                 self.model(**given, shift_labels=labels[rows, columns][None], **how).loss.backward()
 
     def step(self, batch: Batch) -> float:

@@ -80,3 +80,21 @@ def test_rows_that_do_not_share_the_picture_run_whole():
     runs = count_backbone_tokens(model)
     model.generate(**made, **ASKED)
     assert runs[0] == made["input_ids"].numel()
+
+
+@pytest.mark.parametrize("name", zoo.NAMES)
+@pytest.mark.parametrize("overhead", [0, 10**6])
+def test_a_picture_behind_what_is_a_prompts_own_runs_once_a_prompt(name, overhead, monkeypatch):
+    """As where each question has tools, which chat templates put into the system turn."""
+    monkeypatch.setitem(prefix.OVERHEAD, "cpu", overhead)
+    model = painted(name)
+    made = batch(name, "left")
+    lead = made["attention_mask"].argmax(dim=1)
+    made["input_ids"][torch.arange(3), lead + 1] = torch.tensor([40, 41, 42])
+    four = {key: value.repeat_interleave(4, dim=0) for key, value in made.items()}
+    runs = count_backbone_tokens(model)
+    found = model.generate(**four, **ASKED)
+    assert runs[0] == 1, "the token that all have in common"
+    assert sum(runs[:-3]) <= made["input_ids"].numel()
+    assert runs[-3:] == [12, 12, 12]
+    assert torch.equal(model.generate(**four, **ASKED, use_cache=False), found)

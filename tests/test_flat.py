@@ -49,7 +49,9 @@ def test_a_question_may_end_with_the_prefix(overhead, attention, monkeypatch):
     with unshared(monkeypatch):
         theirs, naive = gradient(model, made, fused_lm_head=True)
     ours, shared = gradient(model, made, fused_lm_head=True)
-    plan = prefix.plan(ids, made["attention_mask"], len(prompt) - 1, (labels[:, 1:] != -100).nonzero(as_tuple=True))
+    picture = (ids == model.config.image_token_id).long()
+    plan = prefix.plan(ids, made["attention_mask"], picture, (labels[:, 1:] != -100).nonzero(as_tuple=True))
+    assert plan is not None
     assert (plan.begin - plan.shared)[plan.heads].tolist() == [0, 2]
     assert (shared - naive).norm() <= 1e-5 * naive.norm()
     assert close(ours, theirs)

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from arttune import flat
 from arttune.models.smol import smol_folder
 from arttune.objectives.sft import ByLength
-from arttune.prefix import OVERHEAD, ends, even, left_aligned, moved, order, packed, plan, shared_length, stems
+from arttune.prefix import OVERHEAD, Plan, ends, even, left_aligned, moved, order, packed, plan, shared_length, stems
 from arttune.tasks import get_task
 
 
@@ -48,18 +48,42 @@ def test_rows_that_go_on_alike_have_one_stem():
     assert one_each.tolist() == [0, 2, 3]
 
 
+# Two rows of each of two questions. 8 is the picture, 9 is before it.
+ROWS = torch.tensor([[9, 8, 2, 5, 5], [9, 8, 2, 6, 0], [9, 8, 3, 5, 5], [9, 8, 3, 7, 0]])
+
+
+def planned(ids: torch.Tensor, wanted: tuple[list[int], list[int]] | None) -> Plan | None:
+    places = None if wanted is None else (torch.tensor(wanted[0]), torch.tensor(wanted[1]))
+    return plan(ids, (ids > 0).long(), (ids == 8).long(), places)
+
+
 def test_a_plan_ends_rows_where_nobody_looks_any_more():
-    """What is looked at are columns 2 and, of the first row, 3."""
-    ids = torch.tensor([[9, 1, 2, 5, 5], [9, 1, 2, 6, 0], [9, 1, 3, 5, 5], [9, 1, 3, 7, 0]])
-    mask = (ids > 0).long()
-    wanted = torch.tensor([0, 0, 1, 2, 3]), torch.tensor([3, 2, 2, 2, 2])
-    found = plan(ids, mask, 2, wanted)
-    assert found.heads.tolist() == [], "the question's last token runs with what is looked at, and nothing is before it"
-    found = plan(ids, mask, 1, wanted)
-    assert (found.heads.tolist(), found.stem.tolist()) == ([0], [0, 0, 0, 0])
+    found = planned(ROWS, ([0, 0, 1, 2, 3], [4, 3, 3, 3, 3]))
+    assert found is not None
+    assert (found.shared, found.pictured) == (2, True)
+    assert (found.heads.tolist(), found.stem.tolist()) == ([0, 2], [0, 0, 1, 1])
+    assert (found.begin.tolist(), found.end.tolist()) == ([3, 3, 3, 3], [5, 4, 4, 4])
+    found = planned(ROWS, ([0, 0, 1, 2, 3], [3, 2, 2, 2, 2]))
+    assert found is not None
+    assert found.heads.tolist() == [], "a question's last token runs with what is looked at, and nothing is before it"
     assert (found.begin.tolist(), found.end.tolist()) == ([2, 2, 2, 2], [4, 3, 3, 3])
-    found = plan(ids, mask, 1, None)
-    assert (found.heads.tolist(), found.begin.tolist(), found.end.tolist()) == ([], [1, 1, 1, 1], [5, 4, 5, 4])
+    found = planned(ROWS, None)
+    assert found is not None
+    assert (found.heads.tolist(), found.begin.tolist(), found.end.tolist()) == ([], [2, 2, 2, 2], [5, 4, 5, 4])
+
+
+def test_a_picture_behind_what_rows_have_of_their_own_stands_in_the_stems():
+    """As where each question has tools of its own, which the chat template puts before it."""
+    rows = torch.stack([ROWS[:, 0], ROWS[:, 2], ROWS[:, 1], *ROWS.T[3:]], dim=1)
+    wanted = [0, 1, 2, 3], [3, 3, 3, 3]
+    found = planned(rows, wanted)
+    assert found is not None
+    assert (found.shared, found.pictured, found.heads.tolist()) == (1, False, [0, 2])
+    assert found.begin.tolist() == [3, 3, 3, 3]
+    assert planned(rows, None) is None, "all is looked at, so nothing is a stem"
+    assert planned(rows, ([0, 1, 2, 3], [2, 2, 2, 2])) is None, "the picture's own states are looked at"
+    assert planned(rows[[0, 2]], ([0, 1], [3, 3])) is None, "no two rows of one question"
+    assert planned(torch.where(rows == 9, torch.arange(10, 14)[:, None], rows), wanted) is None, "nothing in common"
 
 
 def test_order_finds_rows_in_packs():

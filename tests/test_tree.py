@@ -273,6 +273,28 @@ def test_completions_of_one_question_share_it(name, overhead, checkpointing, att
 
 @pytest.mark.parametrize("name", zoo.NAMES)
 @pytest.mark.parametrize("attention", ["sdpa", PLAIN])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_completions_share_a_picture_that_stands_behind_what_is_their_questions_own(name, attention, side, monkeypatch):
+    """As where each question has tools, which chat templates put into the system turn."""
+    model = painted(name).train()
+    attending(model, attention)
+    add_fused_lm_head(model.get_base_model(), outputs=FIELDS)
+    made, _, _ = sampled(name)
+    made = padded(made, "right")
+    third = torch.tensor([2, 0, 1, 1, 0, 2, 0, 2, 1])[:, None] + 40  # a token of each question's own
+    own = {"input_ids": third, "attention_mask": torch.ones_like(third), "labels": torch.full_like(third, -100)}
+    made = padded({key: torch.cat([value[:, :1], own[key], value[:, 1:]], dim=1) for key, value in made.items()}, side)
+    with unshared(monkeypatch):
+        theirs, naive = gradient(model, made, fused_lm_head=True)
+    runs = count_backbone_tokens(model)
+    ours, shared = gradient(model, made, fused_lm_head=True)
+    assert sum(runs) < made["input_ids"].numel() - 5 * 64, "the picture ran three times, not nine"
+    assert (shared - naive).norm() <= 1e-5 * naive.norm()
+    assert close(ours, theirs)
+
+
+@pytest.mark.parametrize("name", zoo.NAMES)
+@pytest.mark.parametrize("attention", ["sdpa", PLAIN])
 def test_checkpointed_layers_run_again_with_what_was_before_them(name, attention):
     """Layers are run again in the backward pass, the prefix's too, and the gradient is the same."""
     made = with_labels(batch(name), 6)

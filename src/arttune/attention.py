@@ -31,7 +31,7 @@ class Part:
     width: int
     on: tuple[int, ...]  # the parts whose rows they go on from,
     to: torch.Tensor  # (rows,): which of these, counted through
-    mask: torch.Tensor  # (rows or 1, 1, width, tokens before and width): what is added to their scores
+    mask: torch.Tensor  # (rows or 1, 1, width, last keys): what is added to their scores of so many of the last keys
 
 
 def plain(
@@ -79,7 +79,7 @@ def _attended(
     for asks, some in zip(blocks, masks, strict=True):
         scores = asks.reshape(rows, key.shape[1], -1, width) @ key.transpose(2, 3)
         if some is not None:
-            scores.view(rows, heads, -1, key.shape[2]).add_(some)
+            scores.view(rows, heads, -1, key.shape[2])[..., key.shape[2] - some.shape[3] :].add_(some)
         weights = dropped(scores.softmax(dim=-1), dropout)
         outs.append((weights @ value).view(asks.shape).transpose(1, 2))
     return torch.cat(outs, dim=1)

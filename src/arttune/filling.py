@@ -12,7 +12,7 @@ import torch
 from transformers import Cache
 
 from arttune.decoding import growing
-from arttune.passes import Batch
+from arttune.passes import Batch, repeated
 from arttune.prefix import ends, left_aligned, shared_length, stems
 from arttune.recording import fixed, replays
 from arttune.states import kinds, written
@@ -42,17 +42,19 @@ class Filling:
         mask = given.get("attention_mask")
         ids, mask, _ = left_aligned(ids, torch.ones_like(ids) if mask is None else mask)
         types = (ids == backbone.config.image_token_id).long()
-        least = int(types[0].nonzero().max()) + 1 if tuner else 1
-        shared = shared_length(ids, mask, least if tuner else None)
-        if shared < least:
+        picture = types[0].nonzero() if tuner else None
+        shared = shared_length(ids, mask, None if picture is None else int(picture.max()) + 1)
+        pictured = picture is not None and shared > int(picture.max())  # else it stands in each prompt
+        if not shared or (not pictured and bool(types[:, :shared].any())):
             return {}
         pictures = {"image_grid_thw": tuner.grid(tuner.layer.pixels()).expand(len(ids), -1)} if tuner else {}
         positions, _ = backbone.get_rope_index(ids, mm_token_type_ids=types, attention_mask=mask, **pictures)
         batch = Batch(backbone, ids, positions, {})
         stop = ends(mask) - 1
         stem, one_each = stems(ids, shared, stop)
-        trunk = self._trunk(batch, shared, tuner) if tuner else batch.trunk(shared, backbone.config)[1]
-        cache = batch.grown(trunk, one_each, torch.full_like(stop, shared), stop)
+        trunk = self._trunk(batch, shared, tuner) if pictured else batch.trunk(shared, backbone.config)[1]
+        seen = tuner.seen() if tuner and not pictured else None
+        cache = batch.grown(trunk, one_each, torch.full_like(stop, shared), stop, seen)
         backbone.rope_deltas = None  # of an earlier call: a filled cache would make `generate` trust them
         # The last tokens stand in a column of their own, after the longest of the rest.
         last, width = ids.gather(1, stop[:, None]), int(stop.max())
@@ -76,6 +78,5 @@ class Filling:
         pixels = layer.pixels().cpu().numpy().tobytes()
         key = (layer.current, batch.ids.device, backbone.dtype, tuple(batch.ids[0, :shared].tolist()), pixels)
         if self.kept is None or self.kept[0] != key:
-            seen = tuner.features(1, 1)["mm_encoder_outputs"]
-            self.kept = key, batch.trunk(shared, backbone.config, mm_encoder_outputs=seen)[1]
+            self.kept = key, batch.trunk(shared, backbone.config, **repeated(tuner.seen(), 1))[1]
         return self.kept[1]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from arttune.attention import PLAIN, Part
-from arttune.passes import Batch
+from arttune.passes import Batch, repeated
 from arttune.prefix import Plan, Run, order, packed
 from arttune.states import Attention, kinds
 
@@ -24,21 +24,23 @@ def fits(config: Any) -> bool:
     return config.get_text_config()._attn_implementation == PLAIN and set(kinds(config)) == {Attention}
 
 
-def run(batch: Batch, plan: Plan, dtype: torch.dtype, **features: Any) -> Run:
+def run(batch: Batch, plan: Plan, dtype: torch.dtype, seen: Any) -> Run:
     """What `Batch.run` gives. Scores are of `dtype`."""
     device = batch.ids.device
     root, begin = plan.begin[:1] * 0, torch.full_like(plan.begin, plan.shared)
     tree: list[Part] = []
+    keys: list[int] = []  # of each part, how many there are to a row
     found: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def grow(
         rows: torch.Tensor, first: torch.Tensor, last: torch.Tensor, on: tuple[int, ...], to: torch.Tensor
     ) -> None:
         columns = batch.columns(rows, first, last)
-        before = max((tree[number].mask.shape[-1] for number in on), default=0)
-        seen = torch.arange(before, device=device) < first[rows, None]
+        before = max((keys[number] for number in on), default=0)
+        known = torch.arange(before, device=device) < first[rows, None]
         width = columns.shape[1]
-        tree.append(Part(len(rows), width, on, to, _mask(seen, width, dtype)))
+        tree.append(Part(len(rows), width, on, to, _mask(known, width, dtype)))
+        keys.append(before + width)
         found.append(batch.at(rows, columns))
 
     grow(root, begin - plan.shared, begin, (), root)
@@ -57,7 +59,7 @@ def run(batch: Batch, plan: Plan, dtype: torch.dtype, **features: Any) -> Run:
         attention_mask=torch.empty(1, 1, 0, 0, device=device),  # transformers takes four dimensions for a ready one
         tree=tree,
         use_cache=False,
-        **features,
+        **repeated(seen, 1 if plan.pictured else len(plan.heads)),
         **batch.extra,
     )
     hidden = output.last_hidden_state[0].split([part.rows * part.width for part in tree])
@@ -65,9 +67,13 @@ def run(batch: Batch, plan: Plan, dtype: torch.dtype, **features: Any) -> Run:
     return Run(output, parts[0], parts[-len(packs) :], packs)
 
 
-def _mask(seen: torch.Tensor, width: int, dtype: torch.dtype) -> torch.Tensor:
-    """What is added to the scores of rows of `width` tokens, which see `seen` `(rows, before)` and their own past."""
-    before = seen[:1] if bool(seen.all()) else seen
-    past = torch.ones(width, width, dtype=torch.bool, device=seen.device).tril()
-    sees = torch.cat([before[:, None].expand(-1, width, -1), past.expand(len(before), -1, -1)], dim=2)
+def _mask(known: torch.Tensor, width: int, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to the scores of rows of `width` tokens, which see `known` `(rows, before)` and their own past.
+
+    Where all rows see all that is before them, only their own keys have a mask.
+    """
+    if bool(known.all()):
+        known = known[:1, :0]
+    past = torch.ones(width, width, dtype=torch.bool, device=known.device).tril()
+    sees = torch.cat([known[:, None].expand(-1, width, -1), past.expand(len(known), -1, -1)], dim=2)
     return torch.zeros_like(sees, dtype=dtype).masked_fill_(~sees, torch.finfo(dtype).min)[:, None]

@@ -6,6 +6,7 @@ It suits every model and device. Where it can, `flat.py` runs all of a tree at o
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,11 +37,12 @@ class Batch:
         columns = columns.clamp(max=self.ids.shape[1] - 1)
         return self.ids[rows[:, None], columns], self.positions[:, rows[:, None], columns]
 
-    def run(self, plan: Plan, config: Any, **features: Any) -> Run:
-        """Run the trunk, then the stems, then the rest of each row."""
-        head, cache = self.trunk(plan.shared, config, **features)
+    def run(self, plan: Plan, config: Any, seen: Any) -> Run:
+        """Run the trunk, then the stems, then the rest of each row. `seen` are the picture's features."""
+        head, cache = self.trunk(plan.shared, config, **(repeated(seen, 1) if plan.pictured else {}))
         if len(plan.heads):
-            cache = self.grown(cache, plan.heads, torch.full_like(plan.begin, plan.shared), plan.begin)
+            first = torch.full_like(plan.begin, plan.shared)
+            cache = self.grown(cache, plan.heads, first, plan.begin, None if plan.pictured else seen)
         packs = packed((plan.end - plan.begin).tolist(), OVERHEAD[self.ids.device.type])
         hidden = []
         for pack in packs:
@@ -50,7 +52,7 @@ class Batch:
         output.past_key_values = None
         return Run(output, head, hidden, packs)
 
-    def trunk(self, shared: int, config: Any, **features: Any) -> tuple[torch.Tensor, Cache]:
+    def trunk(self, shared: int, config: Any, **pictures: Any) -> tuple[torch.Tensor, Cache]:
         """Run the first `shared` tokens once: their hidden states `(1, shared, hidden)`, and what they leave."""
         cache = root(config)
         output = self.forward(
@@ -58,12 +60,14 @@ class Batch:
             position_ids=self.positions[:, :1, :shared],
             past_key_values=cache,
             use_cache=False,  # or transformers drops the cache under checkpointing
-            **features,
+            **pictures,
             **self.extra,
         )
         return output.last_hidden_state, cache
 
-    def limb(self, rows: torch.Tensor, first: torch.Tensor, last: torch.Tensor, cache: Cache) -> ModelOutput:
+    def limb(
+        self, rows: torch.Tensor, first: torch.Tensor, last: torch.Tensor, cache: Cache, **pictures: Any
+    ) -> ModelOutput:
         """Run columns `first` to before `last` `(batch,)` of `rows` on `cache`, which has all that is before them."""
         columns = self.columns(rows, first, last)
         seen = torch.arange(cache.get_seq_length(), device=self.ids.device) < first[rows, None]
@@ -74,11 +78,17 @@ class Batch:
             position_ids=positions,
             past_key_values=cache,
             use_cache=False,
+            **pictures,
             **self.extra,
         )
 
-    def grown(self, cache: Cache, rows: torch.Tensor, first: torch.Tensor, last: torch.Tensor) -> Cache:
-        """Run columns `first` to before `last` of `rows` on the one row of `cache`, for what they leave."""
+    def grown(
+        self, cache: Cache, rows: torch.Tensor, first: torch.Tensor, last: torch.Tensor, seen: Any = None
+    ) -> Cache:
+        """Run columns `first` to before `last` of `rows` on the one row of `cache`, for what they leave.
+
+        `seen` are the features of the picture, if it stands in each of these rows.
+        """
         lengths = (last - first)[rows].tolist()
         recurs = any(isinstance(layer, Recurrent) for layer in cache.layers)
         packs = even(lengths) if recurs else packed(lengths, OVERHEAD[self.ids.device.type])
@@ -86,7 +96,18 @@ class Batch:
         for pack in packs:
             caches.append(branch(cache, torch.zeros(len(pack), dtype=torch.long, device=rows.device), keep=True))
             if max(lengths[i] for i in pack):
-                self.limb(rows[pack], first, last, caches[-1])
+                pictures = {} if seen is None else repeated(seen, len(pack))
+                self.limb(rows[pack], first, last, caches[-1], **pictures)
             else:
                 stay(caches[-1])
         return joined(caches, order(packs, rows.device))
+
+
+def repeated(seen: Any, count: int) -> dict[str, Any]:
+    """The features `seen` of one picture as a backbone takes those of `count` pictures that are alike."""
+    shown = copy(seen)
+    shown.pooler_output = list(seen.pooler_output) * count
+    deep = getattr(seen, "deepstack_features", None)
+    if deep is not None:
+        shown.deepstack_features = [list(level) * count for level in deep]
+    return {"mm_encoder_outputs": {"image": shown}}

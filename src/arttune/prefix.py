@@ -23,6 +23,7 @@ class Plan:
     """A batch as a tree: what all rows share, what the rows of a stem share, and the rest of each row."""
 
     shared: int  # columns before it are the trunk, which runs once
+    pictured: bool  # whether the picture stands in the trunk; otherwise it does in each stem
     heads: torch.Tensor  # (stems,): a row of each stem; none where rows go on from the trunk
     stem: torch.Tensor  # (batch,): the number of each row's stem, 0 where there are none
     begin: torch.Tensor  # (batch,): the first column of a row's own
@@ -90,23 +91,32 @@ def stems(ids: torch.Tensor, shared: int, stop: torch.Tensor) -> tuple[torch.Ten
 
 
 def plan(
-    ids: torch.Tensor, attention_mask: torch.Tensor, shared: int, wanted: tuple[torch.Tensor, torch.Tensor] | None
-) -> Plan:
-    """The tree of a batch of which the hidden states in `wanted` (rows, columns), or all of them, will be looked at.
+    ids: torch.Tensor, mask: torch.Tensor, picture: torch.Tensor, wanted: tuple[torch.Tensor, torch.Tensor] | None
+) -> Plan | None:
+    """The tree of rows of which the hidden states in `wanted` (rows, columns), or all of them, will be looked at.
 
-    Where all are, only the trunk is shared, and rows end with their tokens; otherwise with the last that is wanted.
+    `picture` is 1 for the picture's tokens, of which each row has as many; like `ids` and `mask` it is
+    `(batch, length)`. Where all states are looked at, only the trunk is shared, and rows end with their tokens;
+    otherwise they end with the last that is wanted. None where no two rows have the picture in what they share.
     """
+    rows, columns = (None, None) if wanted is None else (one.flatten() for one in wanted)
+    shared = shared_length(ids, mask, None if columns is None else max(0, int(columns.min())))
     nothing = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
-    begin = nothing + shared
-    if wanted is None:
-        return Plan(shared, nothing[:0], nothing, begin, ends(attention_mask))
-    rows, columns = (one.flatten() for one in wanted)
-    end = (begin + 1).scatter_reduce(0, rows, columns + 1, "amax")
-    stop = (end - 1).scatter_reduce(0, rows, columns, "amin")
-    stem, heads = stems(ids, shared, stop)
-    if 2 * len(heads) <= len(ids) and bool((stop > shared).any()):
-        return Plan(shared, heads, stem, stop, end)
-    return Plan(shared, nothing[:0], nothing, begin, end)
+    begin, heads, stem = nothing + shared, nothing[:0], nothing
+    if rows is None or columns is None:
+        end = ends(mask)
+    else:
+        end = (begin + 1).scatter_reduce(0, rows, columns + 1, "amax")
+        stop = (end - 1).scatter_reduce(0, rows, columns, "amin")
+        alike, one_each = stems(ids, shared, stop)
+        if 2 * len(one_each) <= len(ids) and bool((stop > shared).any()):
+            stem, heads, begin = alike, one_each, stop
+    within = picture.cumsum(dim=1).gather(1, (begin - 1).clamp(min=0)[:, None])[:, 0] == picture.sum(dim=1)
+    in_trunk = picture[:, :shared].sum(dim=1)
+    pictured = bool((in_trunk == picture.sum(dim=1)).all())
+    if not shared or not (pictured or (len(heads) and bool(within.all()) and not bool(in_trunk.any()))):
+        return None
+    return Plan(shared, pictured, heads, stem, begin, end)
 
 
 def order(packs: list[list[int]], device: torch.device) -> torch.Tensor:

@@ -22,24 +22,26 @@ from transformers.utils import ModelOutput
 
 from arttune import flat, prefix
 from arttune.passes import Batch
-from arttune.prefix import moved
+from arttune.prefix import Plan, moved
 
 Positions = tuple[torch.Tensor, torch.Tensor]
 
 
 @contextmanager
-def stand_in(backbone: Any, shared: int, lead: torch.Tensor, wanted: Positions | None) -> Iterator[None]:
-    """Within the block, `backbone(...)` runs the first `shared` tokens once and returns what is `wanted`.
+def stand_in(
+    backbone: Any, wanted: Positions | None, plan: Plan | None = None, lead: torch.Tensor | None = None
+) -> Iterator[None]:
+    """Within the block, `backbone(...)` returns what is `wanted`, and with a `plan` runs what rows share once.
 
     With `wanted` = (rows, columns), both of any one shape, `last_hidden_state` is `(*shape, hidden)`; otherwise it is
-    the full `(batch, length, hidden)`, with each row moved back by its `lead` (see `left_aligned`). The backbone must
-    be called with the tuner's arguments (see `ArtModel.forward`).
+    the full `(batch, length, hidden)`, with each row moved back by its `lead` (see `left_aligned`). With a plan the
+    backbone must be called with the tuner's arguments (see `ArtModel.forward`).
     """
 
     def forward(plain: Any, **kwargs: Any) -> ModelOutput:
-        if shared:
+        if plan is not None and lead is not None:
             with _caches_checkpointed(backbone.language_model.layers):
-                return _run(backbone, plain, shared, lead, wanted, kwargs)
+                return _run(backbone, plain, plan, lead, wanted, kwargs)
         output = plain(**kwargs)
         if wanted is not None:
             output.last_hidden_state = output.last_hidden_state[wanted]
@@ -77,24 +79,17 @@ def own_forward(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
 
 
 def _run(
-    backbone: Any,
-    plain: Any,
-    shared: int,
-    lead: torch.Tensor,
-    wanted: Positions | None,
-    kwargs: dict[str, Any],
+    backbone: Any, plain: Any, plan: Plan, lead: torch.Tensor, wanted: Positions | None, kwargs: dict[str, Any]
 ) -> ModelOutput:
-    ids, mask = kwargs.pop("input_ids"), kwargs.pop("attention_mask")
-    features = {"mm_encoder_outputs": kwargs.pop("mm_encoder_outputs")}
+    ids, mask, seen = (kwargs.pop(name) for name in ("input_ids", "attention_mask", "mm_encoder_outputs"))
     places = {name: kwargs.pop(name) for name in ("mm_token_type_ids", "image_grid_thw")}
     extra = {name: value for name, value in kwargs.items() if value is not None and name != "use_cache"}
     positions, _ = backbone.get_rope_index(ids, attention_mask=mask, **places)
     batch = Batch(plain, ids, positions, extra)
-    plan = prefix.plan(ids, mask, shared, wanted)
     if flat.fits(backbone.config):
-        run = flat.run(batch, plan, backbone.dtype, **features)
+        run = flat.run(batch, plan, backbone.dtype, seen["image"])
     else:
-        run = batch.run(plan, backbone.config, **features)
+        run = batch.run(plan, backbone.config, seen["image"])
     order = prefix.order(run.packs, ids.device)
     if wanted is None:
         run.output.last_hidden_state = moved(_whole(run.trunk, run.limbs, order, ids.shape[1]), -lead)

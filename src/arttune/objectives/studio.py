@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import trl.trainer.utils
 from datasets import Dataset
 from peft import PeftModel
 from transformers import PrinterCallback, ProgressCallback, Trainer
@@ -15,6 +14,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer
 from arttune.errors import BadInput
 from arttune.evaluate import Z95, Sample, Score, evaluate
 from arttune.models import Loaded
+from arttune.objectives.head import suit_cpu
 from arttune.optimizer import CanvasMuon
 from arttune.prompts import prepare
 from arttune.records import Bar, Metrics, Recorder
@@ -24,8 +24,6 @@ from arttune.tuner import ArtConfig, art_layer
 
 # `CanvasMuon`'s, where gradients are made from rewards.
 MEMORY = 0.97
-# Columns of the vocabulary: a grpo step of 64 completions on two cores takes a quarter less than with TRL's 32,768.
-TILE = 4096
 
 
 @dataclass
@@ -96,8 +94,7 @@ class Studio:
             return prepare(rows(problems), self.loaded.tokenizer, self.config)
 
         if self.model.device.type == "cpu":
-            # TRL's head goes through the vocabulary in tiles that suit a GPU; a CPU's cache wants smaller ones.
-            trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE = TILE
+            suit_cpu()
         held = self.problems.validation
         trainer = judged(kind, self)(
             model=self.model,

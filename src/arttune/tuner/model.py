@@ -25,7 +25,8 @@ from arttune.errors import BadInput
 from arttune.families import detect
 from arttune.filling import Filling
 from arttune.machine import sound_attention
-from arttune.prefix import left_aligned, moved, shared_length
+from arttune.passes import repeated
+from arttune.prefix import Plan, left_aligned, moved, plan
 from arttune.states import kinds
 from arttune.tree import Positions, stand_in
 from arttune.tuner.config import ArtConfig
@@ -99,19 +100,21 @@ class ArtModel(BaseTuner):
     def _filling(self) -> Filling:
         return Filling()
 
+    def seen(self) -> Any:
+        """The features of the canvas, whose `pooler_output` is a list of one `(tokens, hidden)`. The tower runs.
+
+        The pixels go in as float32 and are cast by the tower's own patch embedding, as the processor's would be.
+        """
+        pixels = self.layer.pixels()
+        return self.backbone.get_image_features(self.layer.family.patches(pixels), self.grid(pixels), return_dict=True)
+
     def features(self, rows: int, pictures: int) -> dict[str, Any]:
         """The keyword arguments with which `rows` rows, of which `pictures` run the picture's tokens, see the canvas.
 
-        The tower runs once, whatever the number of rows. The pixels go in as float32 and are cast by the tower's own
-        patch embedding, exactly as the processor's would be.
+        The tower runs once, whatever the number of rows.
         """
-        pixels = self.layer.pixels()
-        grid = self.grid(pixels)
-        seen = self.backbone.get_image_features(self.layer.family.patches(pixels), grid, return_dict=True)
-        return {
-            "mm_encoder_outputs": {"image": _repeated(seen, pictures)},
-            "image_grid_thw": grid.expand(rows, -1),
-        }
+        grid = self.grid(self.layer.pixels())
+        return repeated(self.seen(), pictures) | {"image_grid_thw": grid.expand(rows, -1)}
 
     def grid(self, pixels: torch.Tensor) -> torch.Tensor:
         """The canvas's `image_grid_thw` `(1, 3)`."""
@@ -161,33 +164,33 @@ class ArtModel(BaseTuner):
         mask = None if labels is None else labels[:, 1:] != -100
         fused = bool(kwargs.get("fused_lm_head"))
         wanted = _wanted(input_ids, mask, kwargs) if fused or mask is None or self._learns() else None
-        shared, lead = 0, input_ids.new_zeros(len(input_ids))
+        tree, lead = None, None
         if self._may_share(kwargs):
             full = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             ids, aligned, lead = left_aligned(input_ids, full)  # trainers that generate pad on the left
             inner = None if wanted is None else (wanted[0], wanted[1] - lead[wanted[0]])
-            shared = shared_length(ids, aligned, None if inner is None else max(0, int(inner[1].min())))
-            if bool((ids[0, shared:] == self.model.config.image_token_id).any()):
-                shared = 0  # the common prefix ends before the picture does: nothing worth sharing
-            if shared:
+            tree = plan(ids, aligned, moved(types, lead), inner)
+            if tree is not None:
                 input_ids, attention_mask, wanted, types = ids, aligned, inner, moved(types, lead)
-        kwargs |= self.features(len(input_ids), 1 if shared else len(input_ids)) | {"mm_token_type_ids": types}
+        kwargs |= self.features(len(input_ids), len(input_ids) if tree is None else 1) | {"mm_token_type_ids": types}
         if kwargs.get("logits_to_keep") and wanted is not None:
             kwargs["logits_to_keep"] = 0  # all of what is wanted
         if wanted is not None and labels is not None and mask is not None:
             kwargs["shift_labels"] = labels[:, 1:][mask].unsqueeze(0)
             kwargs["labels"] = None if fused else kwargs["shift_labels"]  # the loss looks at the former
-        with self._sharing(shared, lead, wanted):
+        with self._sharing(wanted, tree, lead):
             output = self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
         return output if mask is None or wanted is None or not fused else _spread(output, mask)
 
     def _learns(self) -> bool:
         return self.training and torch.is_grad_enabled()
 
-    def _sharing(self, shared: int, lead: torch.Tensor, wanted: Positions | None) -> AbstractContextManager[None]:
-        if not shared and wanted is None:
+    def _sharing(
+        self, wanted: Positions | None, tree: Plan | None, lead: torch.Tensor | None
+    ) -> AbstractContextManager[None]:
+        if tree is None and wanted is None:
             return nullcontext()
-        return stand_in(self.backbone, shared, lead, wanted)
+        return stand_in(self.backbone, wanted, tree, lead)
 
     def _may_share(self, kwargs: dict[str, Any]) -> bool:
         """Whether one prefix may serve the batch: not where some layer's states are unknown here, or for a caller that
@@ -258,15 +261,6 @@ def _wanted(ids: torch.Tensor, mask: torch.Tensor | None, kwargs: dict[str, Any]
         return None
     columns = torch.arange(ids.shape[1] - last, ids.shape[1], device=ids.device).expand(len(ids), -1)
     return torch.arange(len(ids), device=ids.device)[:, None].expand_as(columns), columns
-
-
-def _repeated(seen: Any, rows: int) -> Any:
-    """One picture's features, once for every row."""
-    seen.pooler_output = list(seen.pooler_output) * rows
-    deep = getattr(seen, "deepstack_features", None)
-    if deep is not None:
-        seen.deepstack_features = [list(level) * rows for level in deep]
-    return seen
 
 
 def _spread(compact: Any, mask: torch.Tensor) -> Any:
