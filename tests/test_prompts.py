@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from datasets import Dataset
 from PIL import Image
@@ -10,7 +12,7 @@ import zoo
 from arttune import ArtConfig, prepare
 from arttune.errors import BadInput
 from arttune.families import FAMILIES
-from arttune.prompts import PAD, fix_template, placeholder, with_picture
+from arttune.prompts import PAD, fix_template, placeholder, with_picture, with_tools
 
 TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 2 + 2?"}]
 
@@ -106,3 +108,46 @@ def test_arguments_that_no_template_could_take():
     with pytest.raises(BadInput, match="no chat template that could take a"):
         fix_template(tokenizer, {"a": 1})
     fix_template(tokenizer, {})
+
+
+TOOL = {"type": "function", "function": {"name": "now", "description": "The <time>", "parameters": {"type": "object"}}}
+# The part of Qwen2.5's chat template that is about tools.
+QWEN = (
+    "{%- macro turn(role, content) %}{{ '<|im_start|>' + role + '\n' + content + '<|im_end|>\n' }}{%- endmacro %}"
+    "{%- if messages[0].role == 'system' %}{%- set system = messages[0].content %}{%- set rest = messages[1:] %}"
+    "{%- else %}{%- set system = 'You are Qwen.' %}{%- set rest = messages %}{%- endif %}"
+    "{%- if tools %}{%- set told %}\n\n# Tools\n\n<tools>{% for tool in tools %}\n{{ tool | tojson }}{% endfor %}\n"
+    '</tools>\n{"name": <function-name>, "arguments": <args-json-object>}{%- endset %}'
+    "{{- turn('system', system + told) }}{%- else %}{{- turn('system', system) }}{%- endif %}"
+    "{%- for message in rest %}{{- turn(message.role, message.content) }}{%- endfor %}"
+)
+
+
+@pytest.mark.parametrize("system", [[], [{"role": "system", "content": "Be brief."}]])
+def test_tools_are_told_as_the_template_tells_them(system):
+    tokenizer = zoo.plain_tokenizer()
+    tokenizer.chat_template = QWEN
+    talk = [*system, {"role": "user", "content": "Now?"}]
+    told = tokenizer.apply_chat_template(talk, tools=[TOOL], tokenize=False)
+    shown = with_tools(talk, [TOOL], tokenizer)
+    assert tokenizer.apply_chat_template(shown, tokenize=False) == told
+    assert [turn["role"] for turn in shown] == ["system", "user"]
+    assert '"The <time>"' in shown[0]["content"] or "The \\u003ctime\\u003e" in shown[0]["content"]
+    assert with_tools(talk, [], tokenizer) == talk
+
+
+@pytest.mark.parametrize("template", [None, QWEN.replace("<args-json-object>", "<xml>")])
+def test_a_template_that_has_no_words_for_tools_gets_qwens(template):
+    """It knows none, or wants calls written in another way."""
+    tokenizer = zoo.plain_tokenizer()
+    tokenizer.chat_template = template or tokenizer.chat_template
+    talk = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Now?"},
+        {"role": "user", "content": "?"},
+    ]
+    shown = with_tools(talk, [TOOL], tokenizer)
+    assert [shown[0], shown[2]] == [talk[0], talk[2]]
+    assert shown[1]["content"].startswith("# Tools\n")
+    assert json.dumps(TOOL) in shown[1]["content"]
+    assert shown[1]["content"].endswith("</tool_call>\n\nNow?")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import Any
 
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
@@ -18,6 +19,7 @@ from arttune.tuner.config import ArtConfig
 
 START, PAD, END = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>"
 VIDEO = "<|video_pad|>"
+MARK = "\u2042"  # stands for a text, to find where a template puts it
 
 
 def placeholder(tokens: int) -> str:
@@ -60,6 +62,40 @@ def with_instruction(conversation: list[dict[str, str]], instruction: str) -> li
     turn = next(message for message in reversed(messages) if message["role"] == "user")
     turn["content"] = f"{turn['content']}\n\n{instruction}"
     return messages
+
+
+# What Qwen's chat templates say of tools.
+TOOLS = (
+    "# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with function "
+    "signatures within <tools></tools> XML tags:\n<tools>\n{tools}\n</tools>\n\nFor each function call, return a json "
+    "object with function name and arguments within <tool_call></tool_call> XML tags:\n<tool_call>\n"
+    '{{"name": <function-name>, "arguments": <args-json-object>}}\n</tool_call>'
+)
+
+
+def with_tools(
+    conversation: list[dict[str, str]], tools: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase
+) -> list[dict[str, str]]:
+    """A conversation that says of `tools` what the chat template would say, had it been given them.
+
+    What it would put into the system turn stands there as text, so that all who take conversations (trainers, servers)
+    come to the very same tokens and need not know of tools. Where the template does not take any, or wants calls to be
+    written in another way, the first user turn begins with what Qwen's say.
+    """
+    if not tools:
+        return conversation
+    rest = conversation[1:] if conversation[0]["role"] == "system" else conversation
+    apply = partial(tokenizer.apply_chat_template, tokenize=False)
+    told = str(apply(conversation, tools=tools))
+    head, _, tail = str(apply([{"role": "system", "content": MARK}, *rest])).partition(MARK)
+    if '"arguments": <args-json-object>' in told and told.startswith(head) and told.endswith(tail):
+        system = {"role": "system", "content": told[len(head) : len(told) - len(tail)]}
+        if apply([system, *rest]) == told:
+            return [system, *rest]
+    words = TOOLS.format(tools="\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools))
+    first = next(i for i, message in enumerate(conversation) if message["role"] == "user")
+    turn = {"role": "user", "content": f"{words}\n\n{conversation[first]['content']}"}
+    return [*conversation[:first], turn, *conversation[first + 1 :]]
 
 
 def fix_template(tokenizer: PreTrainedTokenizerBase, arguments: dict[str, Any]) -> None:

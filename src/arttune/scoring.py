@@ -15,7 +15,7 @@ from arttune.evaluate import Sample, Score, evaluate
 from arttune.loading import load
 from arttune.machine import PRECISIONS
 from arttune.models import Loaded, load_model
-from arttune.prompts import fix_template, with_instruction
+from arttune.prompts import fix_template, with_instruction, with_tools
 from arttune.records import resume_command
 from arttune.settings import named_values
 from arttune.tasks import Problem, Task, get_task
@@ -32,7 +32,7 @@ class Request:
     data: Path | None = None
     split: str = "test"
     limit: int | None = None
-    batch_size: int = 50
+    batch_size: int = 150
     max_new_tokens: int | None = None
     grader: str | None = None
     reward: str | None = None
@@ -98,6 +98,7 @@ def open_request(request: Request) -> Ready:
     template = named_values("template", request.template) or (made.template if made else {})
     loaded = load_model(request.model, request.dtype)
     fix_template(loaded.tokenizer, template)
+    problems = [replace(one, prompt=with_tools(one.prompt, one.tools, loaded.tokenizer)) for one in problems]
     if art is None:
         return Ready(request, task, problems, loaded, loaded.model, template=template)
     model = load(loaded.model, art)

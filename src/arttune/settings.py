@@ -33,7 +33,7 @@ class Settings:
     """Everything that decides what a run does. `config.yaml` of a run holds all of it, so a run can be repeated."""
 
     model: str = _setting("smol", "Embedded model, local folder or hub id of a known family.")
-    task: str = _setting("svamp", "svamp, gsm8k, reasoning_gym:<name>, or your own FILE.jsonl.")
+    task: str = _setting("svamp", "One of `arttune tasks`, reasoning_gym:<name>, or your own FILE.jsonl.")
     objective: str = _setting("sft", "What is optimised: sft, grpo or dpo.")
     data: str | None = _setting(None, "Training file that stands in for a built-in task's own, in its upstream format.")
     test_data: str | None = _setting(None, "Likewise for the test problems.")

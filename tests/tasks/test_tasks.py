@@ -53,6 +53,44 @@ def test_gsm8k(tmp_path):
     assert task.grade(problem, "Answer: $1,300").correct
 
 
+def test_aqua(tmp_path):
+    row = {
+        "question": "What is 7 x 12?",
+        "options": ["A)83", "B)84", "C)85", "D)86", "E)None of these"],
+        "rationale": "12 x 7 = 84\nSo it is 84.\nThe correct answer is B",
+        "correct": "B",
+    }
+    problem = get_task("aqua", lines(tmp_path / "a.jsonl", row)).load("train")[0]
+    assert problem.question.startswith("What is 7 x 12?\nA) 83\nB) 84\n")
+    assert problem.completion == "12 x 7 = 84\nSo it is 84.\nAnswer: B"
+    for text, verdict in (
+        ("Answer: B", (True, True)),
+        ("Answer: (B) 84", (True, True)),
+        ("Answer: **B**", (True, True)),
+        ("Answer: C", (False, True)),
+        ("Answer: Bees", (False, False)),
+        ("B", (False, False)),
+    ):
+        grade = get_task("aqua").grade(problem, text)
+        assert (grade.correct, grade.formatted) == verdict, text
+
+
+def test_math500(tmp_path):
+    row = {"problem": "Convert $(0,3)$ to polar coordinates.", "answer": "\\left( 3, \\frac{\\pi}{2} \\right)"}
+    task = get_task("math500", lines(tmp_path / "m.jsonl", row))
+    (problem,) = task.load("test")
+    for text, right in (
+        ("Answer: $(3, \\frac{\\pi}{2})$", True),
+        ("Answer: (3, \\pi/2)", True),
+        ("Answer: \\boxed{(3, \\frac{\\pi}{2})}", True),
+        ("Answer: (3, \\pi)", False),
+        ("(3, \\frac{\\pi}{2})", False),
+    ):
+        assert task.grade(problem, text).correct == right, text
+    with pytest.raises(BadInput, match="no problems to train on"):
+        task.load("train")
+
+
 def test_the_data_folder_is_read_gzip_or_not(tmp_path, monkeypatch):
     (tmp_path / "svamp").mkdir()
     lines(tmp_path / "svamp" / "test.jsonl", SVAMP, SVAMP)
@@ -70,7 +108,7 @@ def test_every_gold_answer_of_the_real_data_is_graded_right():
 
     if not os.environ.get("ARTTUNE_DATA"):
         pytest.skip("ARTTUNE_DATA is not set: the real benchmark files are not here")
-    for name in ("svamp", "gsm8k"):
+    for name in ("svamp", "gsm8k", "aqua"):
         task = get_task(name)
         for split in ("train", "test"):
             wrong = [p for p in task.load(split) if not task.grade(p, p.completion).correct]
@@ -160,6 +198,16 @@ def test_the_kept_fifth_of_your_file_is_spread_over_it(tmp_path):
     task = get_task(str(path))
     assert [p.question for p in task.load("test")] == ["1", "6", "11"]
     assert [p.question for p in task.load("train")] == ["0", "2", "3", "4", "5", "7", "8", "9", "10"]
+
+
+def test_your_own_tools_are_a_list_or_the_text_of_one(tmp_path):
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    row = {"prompt": "f of 2?", "answer": "4"}
+    rows = [row | {"tools": tools}, row | {"tools": json.dumps(tools)}, row | {"tools": None}, row]
+    found = get_task(str(lines(tmp_path / "own.jsonl", *rows, row))).load("train")
+    assert [problem.tools for problem in found] == [tools, tools, [], []]
+    with pytest.raises(BadInput, match=r"bad\.jsonl, line 1: tools must be a list of functions"):
+        get_task(str(lines(tmp_path / "bad.jsonl", row | {"tools": "f"})))
 
 
 def test_your_own_reward(tmp_path, monkeypatch):

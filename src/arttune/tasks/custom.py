@@ -3,7 +3,7 @@
 Each line has `prompt` (text, or a list of messages) or `messages` (whose last assistant turn is the completion), and
 `completion`, `answer` or both, or `chosen` and `rejected`, or, with a reward function, none of them. A line without
 `completion` can be scored but not supervised on; one without `answer` is scored against its completion, or else its
-chosen reply.
+chosen reply. `tools`, a list of functions as chat templates take them or the JSON text of one, are told in the prompt.
 
 What is graded is what follows the last `Answer:` of the reply; where the file itself never uses that marker, the whole
 reply. A reward function is called as TRL calls it on conversations: `reward(completions=..., prompts=..., answer=...,
@@ -14,6 +14,7 @@ more counts as correct, or None; objectives that learn from rewards take the num
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -123,13 +124,25 @@ def _problem(row: dict[str, Any], where: str) -> Problem:
     if not any(turn["role"] == "user" for turn in prompt):
         raise BadInput(f"{where}: no user turn to put the picture in")
     answer = None if row.get("answer") is None else str(row["answer"])
-    known = ("prompt", "messages", "completion", "answer")
+    known = ("prompt", "messages", "completion", "answer", "tools")
     columns = {k: v for k, v in row.items() if k not in known}
     pair = [name for name in ("chosen", "rejected") if columns.get(name) is not None]
     if len(pair) == 1:
         raise BadInput(f"{where}: {pair[0]} alone; chosen and rejected come together")
     columns |= {name: _reply(columns[name], f"{where}: {name}") for name in pair}
-    return Problem(prompt, _reply(completion, f"{where}: completion"), answer, columns, where)
+    tools = _tools(row.get("tools"), where)
+    return Problem(prompt, _reply(completion, f"{where}: completion"), answer, columns, where, tools)
+
+
+def _tools(value: Any, where: str) -> list[dict[str, Any]]:
+    """The functions of a row, which TRL's data sets may write as JSON text."""
+    try:
+        tools = json.loads(value) if isinstance(value, str) else value or []
+    except ValueError:
+        tools = None
+    if not isinstance(tools, list) or not all(isinstance(one, dict) for one in tools):
+        raise BadInput(f"{where}: tools must be a list of functions, or the JSON text of one")
+    return tools
 
 
 def _reply(value: Any, where: str) -> str | None:

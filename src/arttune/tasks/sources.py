@@ -12,6 +12,8 @@ from typing import Any
 
 from arttune.errors import BadInput
 
+Place = str  # where a row stands, in words for an error message
+
 
 def rows(
     folder: str, hub: tuple[str, str | None], split: str, needed: Iterable[str], data: Path | None = None
@@ -21,27 +23,47 @@ def rows(
     `data` is a file that stands in for this split. Otherwise `$ARTTUNE_DATA/<folder>/<split>.jsonl[.gz]`, and without
     that variable the hub data set `hub` = (id, config). Raises `BadInput` naming file and line.
     """
-    if data is not None:
-        return read_jsonl(data, needed)
-    root = os.environ.get("ARTTUNE_DATA")
-    if root:
-        for name in (f"{split}.jsonl", f"{split}.jsonl.gz"):
-            path = Path(root) / folder / name
-            if path.is_file():
-                return read_jsonl(path, needed)
-        raise BadInput(
-            f"ARTTUNE_DATA is {root}, but {root}/{folder}/{split}.jsonl(.gz) is not there; unset it to use the hub"
-        )
+    path = data or local_file(folder, split)
+    if path is not None:
+        return read_jsonl(path, needed)
     from datasets import load_dataset
 
     try:
         fetched = load_dataset(hub[0], hub[1], split=split)
         return [(f"{hub[0]}, {split} problem {i}", row) for i, row in enumerate(fetched, start=1)]
     except Exception as error:
-        raise BadInput(
-            f"data set {hub[0]} could not be fetched from the Hugging Face hub ({type(error).__name__}); "
-            "give a file of it (--data; in training --test-data too), or set ARTTUNE_DATA to a folder of its files"
-        ) from None
+        raise _unfetched(hub[0], error) from None
+
+
+def local_file(folder: str, name: str) -> Path | None:
+    """`$ARTTUNE_DATA/<folder>/<name>.jsonl[.gz]`; None without that variable. Raises `BadInput` if it is not there."""
+    root = os.environ.get("ARTTUNE_DATA")
+    if not root:
+        return None
+    for ending in (".jsonl", ".jsonl.gz"):
+        path = Path(root) / folder / f"{name}{ending}"
+        if path.is_file():
+            return path
+    raise BadInput(
+        f"ARTTUNE_DATA is {root}, but {root}/{folder}/{name}.jsonl(.gz) is not there; unset it to use the hub"
+    )
+
+
+def hub_file(repository: str, name: str) -> Path:
+    """One file of a data set on the Hugging Face hub, for those whose rows are too unlike for `datasets`."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repository, name, repo_type="dataset"))
+    except Exception as error:
+        raise _unfetched(repository, error) from None
+
+
+def _unfetched(name: str, error: Exception) -> BadInput:
+    return BadInput(
+        f"data set {name} could not be fetched from the Hugging Face hub ({type(error).__name__}); give a file of it "
+        "(--data; in training --test-data too), or set ARTTUNE_DATA to a folder of its files"
+    )
 
 
 def read_jsonl(path: Path, needed: Iterable[str] = ()) -> list[tuple[str, dict[str, Any]]]:

@@ -15,7 +15,7 @@ class Problem:
     """One problem: the conversation that asks it, the answer to supervise on (if any) and the gold answer (if any).
 
     `columns` are the further fields of its source; reward functions get them by name. `where` is its place in its
-    source, in words for an error message.
+    source, in words for an error message. `tools` are the functions that may be called, as chat templates take them.
     """
 
     prompt: list[Message]
@@ -23,6 +23,7 @@ class Problem:
     answer: str | None = None
     columns: dict[str, Any] = field(default_factory=dict)
     where: str = ""
+    tools: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def question(self) -> str:
