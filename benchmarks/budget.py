@@ -114,7 +114,7 @@ def trained(
 
 def plot(found: dict[Plan, list[list[Point]]], args: argparse.Namespace) -> None:
     """Accuracy and loss against the clock: a line an arm, the mean over its seeds, and a dot a seed."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 3.6))
     lines = {kind: itertools.cycle(["-", "--", ":"]) for kind in (True, False)}
     for plan, seeds in found.items():
         art = plan.kind == "art"
@@ -128,7 +128,10 @@ def plot(found: dict[Plan, list[list[Point]]], args: argparse.Namespace) -> None
     left.set_ylabel(f"{args.task}, first {args.test} test problems right, %")
     left.set_ylim(bottom=0)
     right.set_ylabel("loss of the worked answers, nats a token")
-    right.legend(frameon=False)
+    right.set_yscale("log")
+    right.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    right.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if round(10 * value) in (5, 6, 7, 8, 20, 30) else "")
+    right.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     for axis in (left, right):
         axis.set_xlabel("minutes of training")
         axis.spines[["top", "right"]].set_visible(False)
