@@ -16,7 +16,7 @@ from arttune.cli.base import app, defaults_from, err, out, say
 def evaluate(
     *,
     model: Annotated[str, typer.Option(help="Embedded model, local folder or hub id.")] = "smol",
-    task: Annotated[str, typer.Option(help="One of `arttune tasks`, reasoning_gym:<name> or your own FILE.jsonl.")] = "svamp",
+    task: Annotated[str, typer.Option(help="One of `arttune tasks`, or your own FILE.jsonl.")] = "svamp",
     adapter: Annotated[str, typer.Option(help="A run folder, a painting (PNG), or none for the text alone.")] = "none",
     data: Annotated[Path | None, typer.Option(help="Test file that stands in for the task's own.")] = None,
     split: Annotated[str, typer.Option(help="test or train.")] = "test",
@@ -87,7 +87,7 @@ def verify(
     model: Annotated[
         str | None, typer.Option(help="What the server serves. Default: the model the painting was made for.")
     ] = None,
-    task: Annotated[str, typer.Option(help="One of `arttune tasks`, reasoning_gym:<name> or your own FILE.jsonl.")] = "svamp",
+    task: Annotated[str, typer.Option(help="One of `arttune tasks`, or your own FILE.jsonl.")] = "svamp",
     data: Annotated[Path | None, typer.Option(help="Test file that stands in for the task's own.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Ask only the first so many problems.")] = 50,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer. Default: the task's own.")] = None,
