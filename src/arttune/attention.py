@@ -54,11 +54,10 @@ def plain(
     dropout *= module.training
     if tree is None:
         return _attended(query, key, value, attention_mask, dropout), None
-    asked = query, key, value
-    asks, keys, values = (states.split([part.rows * part.width for part in tree], dim=2) for states in asked)
+    sizes = [part.rows * part.width for part in tree]
     grown: list[tuple[torch.Tensor, torch.Tensor]] = []
     outs = []
-    for part, *own in zip(tree, asks, keys, values, strict=True):
+    for part, *own in zip(tree, *(states.split(sizes, dim=2) for states in (query, key, value)), strict=True):
         ask, *held = (states.unflatten(2, (part.rows, part.width))[0].transpose(0, 1) for states in own)
         if part.on:
             before = taken(Attention.joined([grown[number] for number in part.on]), part.to)

@@ -47,7 +47,7 @@ class Filling:
         pictured = picture is not None and shared > int(picture.max())  # else it stands in each prompt
         if not shared or (not pictured and bool(types[:, :shared].any())):
             return {}
-        pictures = {"image_grid_thw": tuner.grid(tuner.layer.pixels()).expand(len(ids), -1)} if tuner else {}
+        pictures = {"image_grid_thw": tuner.grid().expand(len(ids), -1)} if tuner else {}
         positions, _ = backbone.get_rope_index(ids, mm_token_type_ids=types, attention_mask=mask, **pictures)
         batch = Batch(backbone, ids, positions, {})
         stop = ends(mask) - 1

@@ -99,24 +99,24 @@ def plan(
     `(batch, length)`. Where all states are looked at, only the trunk is shared, and rows end with their tokens;
     otherwise they end with the last that is wanted. None where no two rows have the picture in what they share.
     """
-    rows, columns = (None, None) if wanted is None else (one.flatten() for one in wanted)
-    shared = shared_length(ids, mask, None if columns is None else max(0, int(columns.min())))
+    places = None if wanted is None else [one.flatten() for one in wanted]
+    shared = shared_length(ids, mask, None if places is None else max(0, int(places[1].min())))
     nothing = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
     begin, heads, stem = nothing + shared, nothing[:0], nothing
-    if rows is None or columns is None:
+    if places is None:
         end = ends(mask)
     else:
+        rows, columns = places
         end = (begin + 1).scatter_reduce(0, rows, columns + 1, "amax")
         stop = (end - 1).scatter_reduce(0, rows, columns, "amin")
         alike, one_each = stems(ids, shared, stop)
         if 2 * len(one_each) <= len(ids) and bool((stop > shared).any()):
             stem, heads, begin = alike, one_each, stop
-    within = picture.cumsum(dim=1).gather(1, (begin - 1).clamp(min=0)[:, None])[:, 0] == picture.sum(dim=1)
-    in_trunk = picture[:, :shared].sum(dim=1)
-    pictured = bool((in_trunk == picture.sum(dim=1)).all())
-    if not shared or not (pictured or (len(heads) and bool(within.all()) and not bool(in_trunk.any()))):
-        return None
-    return Plan(shared, pictured, heads, stem, begin, end)
+    at, whole = torch.arange(ids.shape[1], device=ids.device), picture.sum(dim=1)
+    in_trunk, in_both = ((picture * (at < column)).sum(dim=1) for column in (shared, begin[:, None]))
+    pictured = bool((in_trunk == whole).all())
+    stemmed = len(heads) > 0 and bool((in_both == whole).all()) and not bool(in_trunk.any())
+    return Plan(shared, pictured, heads, stem, begin, end) if shared and (pictured or stemmed) else None
 
 
 def order(packs: list[list[int]], device: torch.device) -> torch.Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 from transformers import PreTrainedTokenizerBase
 
 from arttune.errors import BadInput
+from arttune.tasks import Problem
 from arttune.tuner.config import ArtConfig
 
 START, PAD, END = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>"
@@ -96,6 +98,11 @@ def with_tools(
     first = next(i for i, message in enumerate(conversation) if message["role"] == "user")
     turn = {"role": "user", "content": f"{words}\n\n{conversation[first]['content']}"}
     return [*conversation[:first], turn, *conversation[first + 1 :]]
+
+
+def telling_tools(problems: list[Problem], tokenizer: PreTrainedTokenizerBase) -> list[Problem]:
+    """Problems whose prompts say of their tools what `with_tools` does."""
+    return [replace(one, prompt=with_tools(one.prompt, one.tools, tokenizer)) for one in problems]
 
 
 def fix_template(tokenizer: PreTrainedTokenizerBase, arguments: dict[str, Any]) -> None:

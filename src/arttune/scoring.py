@@ -15,7 +15,7 @@ from arttune.evaluate import Sample, Score, evaluate
 from arttune.loading import load
 from arttune.machine import PRECISIONS
 from arttune.models import Loaded, load_model
-from arttune.prompts import fix_template, with_instruction, with_tools
+from arttune.prompts import fix_template, telling_tools, with_instruction
 from arttune.records import resume_command
 from arttune.settings import named_values
 from arttune.tasks import Problem, Task, get_task
@@ -98,7 +98,7 @@ def open_request(request: Request) -> Ready:
     template = named_values("template", request.template) or (made.template if made else {})
     loaded = load_model(request.model, request.dtype)
     fix_template(loaded.tokenizer, template)
-    problems = [replace(one, prompt=with_tools(one.prompt, one.tools, loaded.tokenizer)) for one in problems]
+    problems = telling_tools(problems, loaded.tokenizer)
     if art is None:
         return Ready(request, task, problems, loaded, loaded.model, template=template)
     model = load(loaded.model, art)

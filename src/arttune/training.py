@@ -27,12 +27,12 @@ from arttune.loading import load
 from arttune.machine import keep_freed_memory, precision
 from arttune.models import Loaded, load_model
 from arttune.objectives import OBJECTIVES, Problems, Studio
-from arttune.prompts import fix_template, with_tools
+from arttune.prompts import fix_template, telling_tools
 from arttune.records import Metrics, last_checkpoint, resume_command
 from arttune.report import learning_curve, start_and_end
 from arttune.rollouts import NoServer
 from arttune.settings import Settings, named_values
-from arttune.tasks import Problem, get_task, hold_out
+from arttune.tasks import get_task, hold_out
 from arttune.tuner import ArtConfig, art_layer
 
 CONFIG, RESULTS, ART, METRICS, SAMPLES = (
@@ -129,11 +129,8 @@ def _open(settings: Settings) -> tuple[Problems, Loaded]:
     keep_freed_memory()
     loaded = load_model(settings.model, settings.dtype)
     fix_template(loaded.tokenizer, named_values("template", settings.template))
-
-    def shown(problems: list[Problem]) -> list[Problem]:
-        return [replace(one, prompt=with_tools(one.prompt, one.tools, loaded.tokenizer)) for one in problems]
-
-    return Problems(task, shown(train_set), shown(validation), shown(test)), loaded
+    sets = (telling_tools(some, loaded.tokenizer) for some in (train_set, validation, test))
+    return Problems(task, *sets), loaded
 
 
 def _canvas_config(settings: Settings, loaded: Loaded) -> ArtConfig:

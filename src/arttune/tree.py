@@ -40,8 +40,7 @@ def stand_in(
 
     def forward(plain: Any, **kwargs: Any) -> ModelOutput:
         if plan is not None and lead is not None:
-            with _caches_checkpointed(backbone.language_model.layers):
-                return _run(backbone, plain, plan, lead, wanted, kwargs)
+            return _run(backbone, plain, plan, lead, wanted, kwargs)
         output = plain(**kwargs)
         if wanted is not None:
             output.last_hidden_state = output.last_hidden_state[wanted]
@@ -89,7 +88,8 @@ def _run(
     if flat.fits(backbone.config):
         run = flat.run(batch, plan, backbone.dtype, seen["image"])
     else:
-        run = batch.run(plan, backbone.config, seen["image"])
+        with _caches_checkpointed(backbone.language_model.layers):
+            run = batch.run(plan, backbone.config, seen["image"])
     order = prefix.order(run.packs, ids.device)
     if wanted is None:
         run.output.last_hidden_state = moved(_whole(run.trunk, run.limbs, order, ids.shape[1]), -lead)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from arttune.tasks.answers import marked
-from arttune.tasks.sources import Place, rows
+from arttune.tasks.sources import rows
 from arttune.tasks.task import Grade, Problem, Task, stepped
 
 ASK = "\n\nEnd your response with: Answer: <letter>"
@@ -29,7 +29,7 @@ def aqua(data: Path | None = None) -> Task:
     return Task("aqua", "multiple-choice word problems", load, _grade, reward, 256)
 
 
-def _problem(row: dict[str, Any], where: Place) -> Problem:
+def _problem(row: dict[str, Any], where: str) -> Problem:
     options = "\n".join(re.sub(r"^([A-E])\)\s*", r"\1) ", option) for option in row["options"])
     prompt = [{"role": "user", "content": f"{row['question']}\n{options}{ASK}"}]
     work = NAMED.sub("", row["rationale"]).strip()

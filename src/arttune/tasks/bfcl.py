@@ -7,12 +7,13 @@ function fits (`irrelevance`), the right reply makes no call. What the leaderboa
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from arttune.errors import BadInput
 from arttune.tasks import calls
-from arttune.tasks.sources import Place, hub_file, local_file, read_jsonl
+from arttune.tasks.sources import hub_file, local_file, read_jsonl
 from arttune.tasks.task import Problem, Task
 
 CATEGORIES = (
@@ -59,9 +60,8 @@ def _file(category: str, kind: str, data: Path | None) -> Path:
     return local_file(f"bfcl/{category}", kind) or hub_file(HUB, named if kind == "test" else f"{kind}/{named}")
 
 
-def _problem(row: dict[str, Any], truth: list[dict[str, Any]], where: Place) -> Problem:
+def _problem(row: dict[str, Any], truth: list[dict[str, Any]], where: str) -> Problem:
     (turns,) = row["question"]
     answers = [call for wanted in truth for call in wanted.items()]
-    columns = {"functions": row["function"], "answers": answers}
     prompt = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
-    return Problem(prompt, None, json.dumps(truth), columns, where, calls.schema(row["function"]))
+    return replace(calls.asked(prompt, row["function"], answers, None, where), answer=json.dumps(truth))

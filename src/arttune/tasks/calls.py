@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from arttune.tasks.task import Grade, Problem
+from arttune.tasks.task import Grade, Message, Problem
 
 Call = tuple[str, dict[str, Any]]  # a function's name, and its arguments
 Accepted = dict[str, list[Any]]  # of each argument the values that are right; "" among them: it may be left out
@@ -34,7 +34,7 @@ TYPES: dict[str, type] = {
 }
 # JSON Schema's names for those of BFCL that it does not know.
 SCHEMA = {"dict": "object", "float": "number", "tuple": "array", "any": "string"}
-MALFORMED, NONE, WRONG, NAMED = 0.0, 0.0, 0.1, 0.25  # rewards: at least, and what a right name and its arguments add
+WRONG, NAMED = 0.1, 0.25  # rewards of a wrong call: at least, and what a right name and its arguments add
 
 
 def write(calls: Sequence[Call]) -> str:
@@ -61,6 +61,18 @@ def read(text: str) -> list[Call] | None:
     return calls
 
 
+def asked(
+    prompt: list[Message],
+    functions: list[dict[str, Any]],
+    answers: list[tuple[str, Accepted]],
+    completion: str | None,
+    where: str,
+) -> Problem:
+    """The problem of calling `functions` as `answers` have it; `completion` is what to supervise on."""
+    columns = {"functions": functions, "answers": answers}
+    return Problem(prompt, completion, completion, columns, where, schema(functions))
+
+
 def grade(problem: Problem, text: str) -> Grade:
     """Right if the calls are those of the problem's `answers`; `formatted` unless one is malformed."""
     calls = read(text)
@@ -75,12 +87,10 @@ def reward(problem: Problem, text: str) -> float:
     Each wanted call is worth as much: half of that for its name, half for the share of its arguments that are right.
     """
     calls, answers = read(text), problem.columns["answers"]
-    if calls is None:
-        return MALFORMED
-    if right(problem.columns["functions"], answers, calls):
+    if calls is not None and right(problem.columns["functions"], answers, calls):
         return 1.0
     if not calls:
-        return NONE
+        return 0.0
     worth, left = 0.0, list(calls)
     for name, accepted in answers:
         shares = [_share(problem.columns["functions"], accepted, call) if call[0] == name else -1.0 for call in left]

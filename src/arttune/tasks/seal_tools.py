@@ -12,7 +12,7 @@ from typing import Any
 
 from arttune.errors import BadInput
 from arttune.tasks import calls
-from arttune.tasks.sources import Place, local_file, read_jsonl
+from arttune.tasks.sources import own_file, read_jsonl
 from arttune.tasks.task import Problem, Task
 
 TYPES = {"str": "string", "int": "integer", "float": "float", "bool": "boolean"}
@@ -27,20 +27,15 @@ def seal_tools(data: Path | None = None) -> Task:
     """The task; `data` stands in for whichever split is loaded."""
 
     def load(split: str) -> list[Problem]:
-        path = data or local_file("seal_tools", split)
-        if path is None:
-            raise BadInput(
-                "seal_tools is not on the Hugging Face hub in this form; set ARTTUNE_DATA to a folder with seal_tools "
-                "in it, or give a file with --data"
-            )
-        problems = [_problem(row, where) for where, row in read_jsonl(path, ("query", "calling", "conversations"))]
+        found = read_jsonl(data or own_file("seal_tools", split), ("query", "calling", "conversations"))
+        problems = [_problem(row, where) for where, row in found]
         return [one for one in problems if calls.grade(one, str(one.completion)).correct]
 
     about = "one to five calls of many functions, 1,400 to train on"
     return Task("seal_tools", about, load, calls.grade, calls.reward, 256)
 
 
-def _problem(row: dict[str, Any], where: Place) -> Problem:
+def _problem(row: dict[str, Any], where: str) -> Problem:
     try:
         offered = ast.literal_eval(row["conversations"][0]["value"].split(MARK, 1)[1].split("\n", 1)[0])
     except (IndexError, SyntaxError, ValueError):
@@ -56,9 +51,7 @@ def _problem(row: dict[str, Any], where: Place) -> Problem:
     ]
     answers = [(name, calls.exactly(arguments)) for name, arguments in calling]
     prompt = [{"role": "user", "content": row["query"] + NESTED}]
-    columns = {"functions": functions, "answers": answers}
-    completion = calls.write(calling)
-    return Problem(prompt, completion, completion, columns, where, calls.schema(functions))
+    return calls.asked(prompt, functions, answers, calls.write(calling), where)
 
 
 def _function(offered: dict[str, Any]) -> dict[str, Any]:

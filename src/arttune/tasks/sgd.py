@@ -12,7 +12,7 @@ from typing import Any
 
 from arttune.errors import BadInput
 from arttune.tasks import calls
-from arttune.tasks.sources import Place, local_file, read_jsonl
+from arttune.tasks.sources import own_file, read_jsonl
 from arttune.tasks.task import Message, Problem, Task
 
 # The day on which all dialogues play, and what the services take.
@@ -24,12 +24,7 @@ def sgd(data: Path | None = None) -> Task:
     """The task; `data` stands in for whichever split is loaded, its `schema_<split>.jsonl` lies beside it."""
 
     def load(split: str) -> list[Problem]:
-        turns = data or local_file("sgd", split)
-        if turns is None:
-            raise BadInput(
-                "sgd is not on the Hugging Face hub in this form; set ARTTUNE_DATA to a folder with sgd in it, or give "
-                "a file with --data"
-            )
+        turns = data or own_file("sgd", split)
         services = {row["service_name"]: row for _, row in read_jsonl(turns.with_name(f"schema_{split}.jsonl"))}
         found = read_jsonl(turns, ("services", "history", "turn", "user_frames"))
         problems = [_problem(row, services, where) for where, row in found]
@@ -38,7 +33,7 @@ def sgd(data: Path | None = None) -> Task:
     return Task("sgd", "the next service call in a dialogue, 4,800 to train on", load, calls.grade, calls.reward, 128)
 
 
-def _problem(row: dict[str, Any], services: dict[str, Any], where: Place) -> Problem:
+def _problem(row: dict[str, Any], services: dict[str, Any], where: str) -> Problem:
     unknown = [name for name in row["services"] if name not in services]
     if unknown:
         raise BadInput(f"{where}: the schema has no service {', '.join(unknown)}")
@@ -57,8 +52,7 @@ def _problem(row: dict[str, Any], services: dict[str, Any], where: Place) -> Pro
     prompt: list[Message] = [{"role": "system", "content": TODAY}]
     prompt += [{"role": ROLES[turn["speaker"]], "content": turn["utterance"]} for turn in row["history"]]
     completion = calls.write(calling) or str(row["turn"]["utterance"])
-    columns = {"functions": functions, "answers": answers}
-    return Problem(prompt, completion, completion, columns, where, calls.schema(functions))
+    return calls.asked(prompt, functions, answers, completion, where)
 
 
 def _function(service: dict[str, Any], intent: dict[str, Any]) -> dict[str, Any]:

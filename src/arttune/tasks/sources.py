@@ -12,8 +12,6 @@ from typing import Any
 
 from arttune.errors import BadInput
 
-Place = str  # where a row stands, in words for an error message
-
 
 def rows(
     folder: str, hub: tuple[str, str | None], split: str, needed: Iterable[str], data: Path | None = None
@@ -47,6 +45,17 @@ def local_file(folder: str, name: str) -> Path | None:
     raise BadInput(
         f"ARTTUNE_DATA is {root}, but {root}/{folder}/{name}.jsonl(.gz) is not there; unset it to use the hub"
     )
+
+
+def own_file(folder: str, name: str) -> Path:
+    """`local_file` of a data set that the hub does not have in this form. Raises `BadInput` if there is none."""
+    path = local_file(folder, name)
+    if path is None:
+        raise BadInput(
+            f"{folder} is not on the Hugging Face hub in this form; set ARTTUNE_DATA to a folder with {folder} in it, "
+            "or give a file with --data"
+        )
+    return path
 
 
 def hub_file(repository: str, name: str) -> Path:

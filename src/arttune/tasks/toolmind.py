@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from arttune.tasks import calls
-from arttune.tasks.sources import Place, hub_file, local_file, read_jsonl
+from arttune.tasks.sources import hub_file, local_file, read_jsonl
 from arttune.tasks.task import Problem, Task
 
 HUB, PART = "Nanbeige/ToolMind", "open_datasets/glaive-function-calling-v2-query.jsonl"
@@ -34,7 +34,7 @@ def toolmind(data: Path | None = None) -> Task:
     return Task("toolmind", about, load, calls.grade, calls.reward, 256)
 
 
-def _problems(row: dict[str, Any], where: Place) -> Iterator[Problem]:
+def _problems(row: dict[str, Any], where: str) -> Iterator[Problem]:
     """The problem in a conversation, if it holds one."""
     turns = row["conversations"]
     before = list(takewhile(lambda turn: turn["role"] in ("system", "user"), turns))
@@ -49,9 +49,7 @@ def _problems(row: dict[str, Any], where: Place) -> Iterator[Problem]:
         return
     prompt = [{"role": turn["role"], "content": turn["content"]} for turn in before]
     answers = [(name, calls.exactly(arguments)) for name, arguments in calling]
-    columns = {"functions": functions, "answers": answers}
-    completion = calls.write(calling)
-    yield Problem(prompt, completion, completion, columns, where, calls.schema(functions))
+    yield calls.asked(prompt, functions, answers, calls.write(calling), where)
 
 
 def _call(made: dict[str, Any]) -> calls.Call:

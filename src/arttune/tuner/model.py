@@ -105,20 +105,20 @@ class ArtModel(BaseTuner):
 
         The pixels go in as float32 and are cast by the tower's own patch embedding, as the processor's would be.
         """
-        pixels = self.layer.pixels()
-        return self.backbone.get_image_features(self.layer.family.patches(pixels), self.grid(pixels), return_dict=True)
+        patches = self.layer.family.patches(self.layer.pixels())
+        return self.backbone.get_image_features(patches, self.grid(), return_dict=True)
 
     def features(self, rows: int, pictures: int) -> dict[str, Any]:
         """The keyword arguments with which `rows` rows, of which `pictures` run the picture's tokens, see the canvas.
 
         The tower runs once, whatever the number of rows.
         """
-        grid = self.grid(self.layer.pixels())
-        return repeated(self.seen(), pictures) | {"image_grid_thw": grid.expand(rows, -1)}
+        return repeated(self.seen(), pictures) | {"image_grid_thw": self.grid().expand(rows, -1)}
 
-    def grid(self, pixels: torch.Tensor) -> torch.Tensor:
+    def grid(self) -> torch.Tensor:
         """The canvas's `image_grid_thw` `(1, 3)`."""
-        return torch.tensor([self.layer.family.grid((pixels.shape[1], pixels.shape[2]))], device=pixels.device)
+        canvas = self.layer.canvas(self.layer.current).weight
+        return torch.tensor([self.layer.family.grid((canvas.shape[1], canvas.shape[2]))], device=canvas.device)
 
     def _placeholders(self, input_ids: torch.Tensor | None, given: dict[str, Any]) -> torch.Tensor | None:
         """The 0/1 map `(batch, length)` of picture tokens, or None where the model is to be called as it is."""
@@ -169,9 +169,10 @@ class ArtModel(BaseTuner):
             full = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             ids, aligned, lead = left_aligned(input_ids, full)  # trainers that generate pad on the left
             inner = None if wanted is None else (wanted[0], wanted[1] - lead[wanted[0]])
-            tree = plan(ids, aligned, moved(types, lead), inner)
+            shown = moved(types, lead)
+            tree = plan(ids, aligned, shown, inner)
             if tree is not None:
-                input_ids, attention_mask, wanted, types = ids, aligned, inner, moved(types, lead)
+                input_ids, attention_mask, wanted, types = ids, aligned, inner, shown
         kwargs |= self.features(len(input_ids), len(input_ids) if tree is None else 1) | {"mm_token_type_ids": types}
         if kwargs.get("logits_to_keep") and wanted is not None:
             kwargs["logits_to_keep"] = 0  # all of what is wanted
