@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from arttune.errors import BadInput
 from arttune.tasks import Problem
+from arttune.tasks.written import TAGGED, read, write
 from arttune.tuner.config import ArtConfig
 
 START, PAD, END = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>"
@@ -74,6 +75,8 @@ TOOLS = (
     '{{"name": <function-name>, "arguments": <args-json-object>}}\n</tool_call>'
 )
 
+WAYS = ('"arguments": <args-json-object>', TAGGED)  # of writing calls, by what templates say of them
+
 
 def with_tools(
     conversation: list[dict[str, str]], tools: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase
@@ -82,7 +85,7 @@ def with_tools(
 
     What it would put into the system turn stands there as text, so that all who take conversations (trainers, servers)
     come to the very same tokens and need not know of tools. Where the template does not take any, or wants calls to be
-    written in another way, the first user turn begins with what Qwen's say.
+    written in a way that is not read here (`tasks.written`), the first user turn begins with what Qwen's say.
     """
     if not tools:
         return conversation
@@ -90,7 +93,7 @@ def with_tools(
     apply = partial(tokenizer.apply_chat_template, tokenize=False)
     told = str(apply(conversation, tools=tools))
     head, _, tail = str(apply([{"role": "system", "content": MARK}, *rest])).partition(MARK)
-    if '"arguments": <args-json-object>' in told and told.startswith(head) and told.endswith(tail):
+    if any(way in told for way in WAYS) and told.startswith(head) and told.endswith(tail):
         system = {"role": "system", "content": told[len(head) : len(told) - len(tail)]}
         if apply([system, *rest]) == told:
             return [system, *rest]
@@ -101,8 +104,23 @@ def with_tools(
 
 
 def telling_tools(problems: list[Problem], tokenizer: PreTrainedTokenizerBase) -> list[Problem]:
-    """Problems whose prompts say of their tools what `with_tools` does."""
-    return [replace(one, prompt=with_tools(one.prompt, one.tools, tokenizer)) for one in problems]
+    """Problems whose prompts say of their tools what `with_tools` does, and whose completions call as they say."""
+    told = [replace(one, prompt=with_tools(one.prompt, one.tools, tokenizer)) for one in problems]
+    return [_as_asked(one) if one.tools and TAGGED in one.prompt[0]["content"] else one for one in told]
+
+
+def _as_asked(problem: Problem) -> Problem:
+    calls = read(problem.completion or "")
+    return replace(problem, completion=write(calls, tagged=True)) if calls else problem
+
+
+def no_longer(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, most: int | None) -> list[Problem]:
+    """The problems whose prompts, as the chat template words them, have at most `most` tokens; None: all."""
+    if most is None:
+        return problems
+    texts = [tokenizer.apply_chat_template(one.prompt, tokenize=False, add_generation_prompt=True) for one in problems]
+    read = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    return [one for one, ids in zip(problems, read, strict=True) if len(ids) <= most]
 
 
 def fix_template(tokenizer: PreTrainedTokenizerBase, arguments: dict[str, Any]) -> None:

@@ -1,24 +1,23 @@
-"""Tool calls: how they are written and read, when one is right, and what a wrong one is worth.
+"""Tool calls: when one is right, and what a wrong one is worth.
 
-They are written as Qwen's chat template does, in `<tool_call>` tags. One is right as the Berkeley Function Calling
-Leaderboard (BFCL, Patil et al. 2025) has it: the function's name, arguments of the declared types, each with one of its
-accepted values, none missing and none too many. Several calls may come in any order.
+One is right as the Berkeley Function Calling Leaderboard (BFCL, Patil et al. 2025) has it: the function's name,
+arguments of the declared types, each with one of its accepted values, none missing and none too many. Several calls may
+come in any order. How they are written is in `written.py`.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from arttune.tasks.task import Grade, Message, Problem
+from arttune.tasks.written import Call, read, write
 
-Call = tuple[str, dict[str, Any]]  # a function's name, and its arguments
+__all__ = ["Accepted", "Call", "asked", "exactly", "grade", "read", "reward", "right", "schema", "write"]
+
 Accepted = dict[str, list[Any]]  # of each argument the values that are right; "" among them: it may be left out
 
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
-WRITTEN = re.compile(f"{OPEN}(.*?){CLOSE}", re.DOTALL)
 # What a declared type is in Python, by the names of BFCL and of JSON Schema.
 TYPES: dict[str, type] = {
     "string": str,
@@ -37,30 +36,6 @@ SCHEMA = {"dict": "object", "float": "number", "tuple": "array", "any": "string"
 WRONG, NAMED = 0.1, 0.25  # rewards of a wrong call: at least, and what a right name and its arguments add
 
 
-def write(calls: Sequence[Call]) -> str:
-    """A completion that makes these calls."""
-    made = [json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False) for name, arguments in calls]
-    return "\n".join(f"{OPEN}\n{call}\n{CLOSE}" for call in made)
-
-
-def read(text: str) -> list[Call] | None:
-    """The calls in a completion, none in plain text; None where one is malformed."""
-    bodies = WRITTEN.findall(text)
-    if len(bodies) != text.count(OPEN):
-        return None
-    calls: list[Call] = []
-    for body in bodies:
-        try:
-            call = json.loads(body)
-        except (ValueError, RecursionError):
-            return None
-        name, arguments = (call.get("name"), call.get("arguments", {})) if isinstance(call, dict) else (None, None)
-        if not isinstance(name, str) or not isinstance(arguments, dict):
-            return None
-        calls.append((name, arguments))
-    return calls
-
-
 def asked(
     prompt: list[Message],
     functions: list[dict[str, Any]],
@@ -75,7 +50,7 @@ def asked(
 
 def grade(problem: Problem, text: str) -> Grade:
     """Right if the calls are those of the problem's `answers`; `formatted` unless one is malformed."""
-    calls = read(text)
+    calls = read(text, problem.columns["functions"])
     if calls is None:
         return Grade(False, False)
     return Grade(right(problem.columns["functions"], problem.columns["answers"], calls), True)
@@ -86,7 +61,7 @@ def reward(problem: Problem, text: str) -> float:
 
     Each wanted call is worth as much: half of that for its name, half for the share of its arguments that are right.
     """
-    calls, answers = read(text), problem.columns["answers"]
+    calls, answers = read(text, problem.columns["functions"]), problem.columns["answers"]
     if calls is not None and right(problem.columns["functions"], answers, calls):
         return 1.0
     if not calls:
