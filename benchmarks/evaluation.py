@@ -80,7 +80,7 @@ def main() -> None:
                 with taking(way, base) as size:
                     begun = time.perf_counter()
                     said[way], written[way] = evaluate.answers(
-                        model, loaded.tokenizer, problems, task.max_new_tokens, tokens, size
+                        model, loaded.tokenizer, problems, evaluate.Decoding(task.max_new_tokens, size), tokens
                     )
                     taken.append(time.perf_counter() - begun)
         middle = {way: statistics.median(taken) for way, taken in seconds.items()}

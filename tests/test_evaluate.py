@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 from peft import get_peft_model
 
 import zoo
 from arttune import ArtConfig, decoding
-from arttune.evaluate import Z95, answers, evaluate, wilson
+from arttune.evaluate import Z95, Decoding, answers, evaluate, wilson
 from arttune.prompts import with_picture
 from arttune.tasks import Grade, Problem, Task
 
@@ -47,7 +48,7 @@ def test_batched_answers_equal_one_at_a_time(pictured, monkeypatch):
     if pictured:
         model = get_peft_model(model, ArtConfig(start="noise"))
     tokens = 64 if pictured else 0
-    batched, read = answers(model, zoo.tokenizer(), PROBLEMS, 8, tokens, batch_size=3)
+    batched, read = answers(model, zoo.tokenizer(), PROBLEMS, Decoding(8, batch_size=3), tokens)
     for problem, found in zip(PROBLEMS, batched, strict=True):
         turns = with_picture(problem.prompt, tokens) if pictured else problem.prompt
         text = zoo.tokenizer().apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
@@ -58,6 +59,29 @@ def test_batched_answers_equal_one_at_a_time(pictured, monkeypatch):
         fresh = alone[0, ids["input_ids"].shape[1] :]
         assert found == zoo.tokenizer().decode(fresh, skip_special_tokens=True).strip()
     assert read > sum(len(p.question) for p in PROBLEMS)
+
+
+@pytest.mark.parametrize("pictured", [False, True])
+def test_a_presence_penalty_lowers_what_the_answer_has(pictured):
+    """Against a loop over tokens: once, however often one came, and not for what only the prompt has."""
+    model = zoo.tiny("qwen2_5_vl")
+    if pictured:
+        model = get_peft_model(model, ArtConfig(start="noise"))
+    tokens, asked = 64 if pictured else 0, PROBLEMS[:2]
+    plain, _ = answers(model, zoo.tokenizer(), asked, Decoding(8), tokens)
+    found, _ = answers(model, zoo.tokenizer(), asked, Decoding(8, presence_penalty=0.5), tokens)
+    assert found != plain
+    for problem, said in zip(asked, found, strict=True):
+        turns = with_picture(problem.prompt, tokens) if pictured else problem.prompt
+        text = zoo.tokenizer().apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        ids = zoo.tokenizer()([text], return_tensors="pt")["input_ids"]
+        written: list[int] = []
+        while len(written) < 8 and model.generation_config.eos_token_id not in written:
+            given = torch.cat([ids, torch.tensor([written], dtype=torch.long)], dim=1)
+            logits = model(input_ids=given, attention_mask=torch.ones_like(given)).logits[0, -1]
+            logits[list(set(written))] -= 0.5
+            written.append(int(logits.argmax()))
+        assert said == zoo.tokenizer().decode(written, skip_special_tokens=True).strip()
 
 
 def test_evaluate_counts_and_repeats():

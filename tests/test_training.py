@@ -96,7 +96,7 @@ def test_a_run_writes_its_folder(tiny_folder, problems, tmp_path):
     assert (made.model, made.family, made.task) == (str(tiny_folder), "qwen2_5_vl", "own")
     assert (made.objective, made.steps, made.seed) == ("sft", 12, 0)
     assert made.scores == written
-    assert Settings.read(out / "config.yaml", {}) == settings(tiny_folder, problems)
+    assert Settings.read(out / "config.yaml", {}) == settings(tiny_folder, problems, learning_rate=0.02)
     assert len((out / "samples.jsonl").read_text().splitlines()) == 8
     assert any("12 steps of 8" in line for line in said)
 

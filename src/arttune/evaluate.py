@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from peft import LoraModel, PeftModel
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
 from arttune.decoding import decoded, growing
 from arttune.filling import Filling
@@ -65,6 +65,31 @@ class Sample:
     formatted: bool
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are made: greedily, by the likeliest token each time.
+
+    `batch_size` is how many problems are answered at once, `presence_penalty` what a token loses in logits once the
+    answer has it, as with vLLM's setting of that name.
+    """
+
+    max_new_tokens: int
+    batch_size: int = 150
+    presence_penalty: float = 0.0
+
+
+class Presence(LogitsProcessor):
+    """The presence penalty: of tokens that stand at `start` or later."""
+
+    def __init__(self, penalty: float, start: int) -> None:
+        self.penalty, self.start = penalty, start
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The scores `(rows, vocabulary)` of the next token."""
+        there = torch.zeros_like(scores).scatter_(1, input_ids[:, self.start :], self.penalty)
+        return scores - there
+
+
 @contextmanager
 def _contiguous_head(model: Any) -> Iterator[None]:
     """Within the block the vocabulary projection gets a contiguous input.
@@ -79,7 +104,7 @@ def _contiguous_head(model: Any) -> Iterator[None]:
         hook.remove()
 
 
-def greedy(model: Any, prompt: dict[str, Any], max_new_tokens: int, pad_token_id: int | None) -> torch.Tensor:
+def greedy(model: Any, prompt: dict[str, Any], decoding: Decoding, pad_token_id: int | None) -> torch.Tensor:
     """The likeliest continuations `(rows, new tokens)` of a left-padded `prompt`, as `generate` takes it.
 
     Of the checkpoint's own generation settings only its end tokens count: some penalise repetition, which is neither
@@ -88,13 +113,22 @@ def greedy(model: Any, prompt: dict[str, Any], max_new_tokens: int, pad_token_id
     own = model.generation_config
     plain = GenerationConfig(
         do_sample=False,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=decoding.max_new_tokens,
         pad_token_id=pad_token_id,
         bos_token_id=own.bos_token_id,
         eos_token_id=own.eos_token_id,
     )
-    given = prompt | {"generation_config": plain}
+    soft = isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
+    given = (_behind_soft_prompt(model, prompt) if soft else prompt) | {"generation_config": plain}
+    width = 0 if soft else prompt["input_ids"].shape[1]
+    if decoding.presence_penalty:
+        given["logits_processor"] = LogitsProcessorList([Presence(decoding.presence_penalty, width)])
     with _contiguous_head(model):
+        if soft:
+            base = model.get_base_model()
+            found = base.generate(**given)
+            base.base_model.rope_deltas = None  # the next forward pass, of embeddings without tokens, would trust them
+            return found
         tuned = isinstance(model, PeftModel) and not isinstance(model.base_model, LoraModel)
         if tuned or prompt.keys() - {"input_ids", "attention_mask"}:  # there is more to a row than its tokens
             output = model.generate(**given)
@@ -102,7 +136,25 @@ def greedy(model: Any, prompt: dict[str, Any], max_new_tokens: int, pad_token_id
             base = model.get_base_model() if isinstance(model, PeftModel) else model
             given |= Filling()(base, given) or {"past_key_values": growing(base.base_model.language_model.config)}
             output = decoded(base, given)
-    return output[:, given["input_ids"].shape[1] :]
+    return output[:, width:]
+
+
+def _behind_soft_prompt(model: PeftModel, prompt: dict[str, Any]) -> dict[str, Any]:
+    """Left-padded rows as embeddings, the soft prompt right before the text, as it is in training.
+
+    PEFT's own `generate` would put the padding between them.
+    """
+    ids, mask = prompt["input_ids"], prompt["attention_mask"]
+    soft = model.get_prompt(batch_size=len(ids))
+    text = model.get_base_model().get_input_embeddings()(ids)
+    count, lead = soft.shape[1], mask.argmax(dim=1)[:, None]
+    at = torch.arange(count + ids.shape[1], device=ids.device).expand(len(ids), -1)
+    taken = torch.where(at < lead, at + count, torch.where(at < lead + count, at - lead, at))
+    whole = torch.cat([soft.to(text.dtype), text], dim=1)
+    return {
+        "inputs_embeds": whole.gather(1, taken[:, :, None].expand_as(whole)),
+        "attention_mask": (at >= lead).long(),
+    }
 
 
 @torch.inference_mode()
@@ -110,9 +162,8 @@ def answers(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     problems: Sequence[Problem],
-    max_new_tokens: int,
+    decoding: Decoding,
     picture_tokens: int = 0,
-    batch_size: int = 150,
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[list[str], int]:
     """Greedy completions in the order of `problems`, and how many tokens were read and written in all.
@@ -125,8 +176,8 @@ def answers(
     order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
     found: list[str] = [""] * len(texts)
     tokens = 0
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    for start in range(0, len(order), decoding.batch_size):
+        chosen = order[start : start + decoding.batch_size]
         batch = tokenizer(
             [texts[i] for i in chosen],
             return_tensors="pt",
@@ -135,11 +186,11 @@ def answers(
             add_special_tokens=False,
         ).to(model.device)
         prompt = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
-        fresh = greedy(model, prompt, max_new_tokens, tokenizer.pad_token_id)
+        fresh = greedy(model, prompt, decoding, tokenizer.pad_token_id)
         tokens += int(batch["attention_mask"].sum()) + int((fresh != tokenizer.pad_token_id).sum())
         for i, text in zip(chosen, tokenizer.batch_decode(fresh, skip_special_tokens=True), strict=True):
             found[i] = text.strip()
-        progress(min(start + batch_size, len(order)))
+        progress(min(start + decoding.batch_size, len(order)))
     return found, tokens
 
 
@@ -154,11 +205,10 @@ def evaluate(
     adapter: str,
     seed: int,
     picture_tokens: int = 0,
-    max_new_tokens: int | None = None,
-    batch_size: int = 150,
+    decoding: Decoding | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[Score, list[Sample]]:
-    """Score `model` on `problems`; see `answers` for the decoding."""
+    """Score `model` on `problems`; see `answers`. `decoding` is by default as long as the task's answers may be."""
     begun = time.perf_counter()
     was_training = model.training
     model.eval()
@@ -166,9 +216,8 @@ def evaluate(
         model,
         tokenizer,
         problems,
-        max_new_tokens or task.max_new_tokens,
+        decoding or Decoding(task.max_new_tokens),
         picture_tokens,
-        batch_size,
         progress,
     )
     model.train(was_training)

@@ -36,12 +36,17 @@ def load(model: PreTrainedModel | PeftModel, path: str | os.PathLike[str], adapt
         family.size(painting.size)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
-    config = ArtConfig(size=painting.size, family=family.name, inference_mode=True)
+    return shown(model, painting, adapter_name)
+
+
+def shown(model: PreTrainedModel | PeftModel, painting: Painting, adapter_name: str = "default") -> PeftModel:
+    """`model` as it sees `painting`, whatever made it; see `load`. Raises `BadInput` for an illegal size."""
+    config = ArtConfig(size=painting.size, family=detect(model.config).name, inference_mode=True)
     if isinstance(model, PeftModel):
         model.add_adapter(adapter_name, config)
         model.set_adapter(adapter_name, inference_mode=True)
-        shown = model
+        seeing = model
     else:
-        shown = get_peft_model(model, config, adapter_name=adapter_name)
-    art_layer(shown).show(adapter_name, painting)
-    return shown
+        seeing = get_peft_model(model, config, adapter_name=adapter_name)
+    art_layer(seeing).show(adapter_name, painting)
+    return seeing

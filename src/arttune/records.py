@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,19 @@ class Recorder(Listener):
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
+        self.since = time.perf_counter()
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Starts the clock."""
+        self.since = time.perf_counter()
 
     def heard(self, step: int, values: dict[str, float]) -> None:
-        """A line of the file, or more of the last one."""
-        self.metrics.add(step, values)
+        """A line of the file with the seconds since the last, or more of the last one (what validations take is not a
+        step's)."""
+        now = time.perf_counter()
+        took = {} if any(name.startswith("eval_") for name in values) else {"seconds": round(now - self.since, 4)}
+        self.since = now
+        self.metrics.add(step, values | took)
 
 
 class Bar(ProgressCallback):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from tqdm.auto import tqdm
 
+from arttune import adapters
 from arttune.canvas import Painting
 from arttune.errors import BadInput
-from arttune.evaluate import Sample, Score, evaluate
+from arttune.evaluate import Decoding, Sample, Score, evaluate
 from arttune.loading import load
 from arttune.machine import PRECISIONS
 from arttune.models import Loaded, load_model
-from arttune.prompts import fix_template, telling_tools, with_instruction
+from arttune.prompts import fix_template, no_longer, telling_tools, with_instruction
 from arttune.records import resume_command
 from arttune.settings import named_values
 from arttune.tasks import Problem, Task, get_task
@@ -34,6 +37,8 @@ class Request:
     limit: int | None = None
     batch_size: int = 150
     max_new_tokens: int | None = None
+    presence_penalty: float = 0.0
+    max_prompt: int | None = None
     grader: str | None = None
     reward: str | None = None
     instruction: str | None = None
@@ -60,6 +65,13 @@ class Ready:
     template: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def adapter(self) -> str:
+        """What is scored, in a word."""
+        if isinstance(self.model, PeftModel):
+            return adapters.named(self.model)
+        return "instruction" if self.request.instruction else "none"
+
     def run(self) -> tuple[Score, list[Sample]]:
         """Answer and grade, with a progress bar on stderr."""
         with tqdm(total=len(self.problems), unit="problem", leave=False) as bar:
@@ -70,11 +82,14 @@ class Ready:
                 self.problems,
                 split=self.request.split,
                 model_name=self.request.model,
-                adapter="art" if self.picture_tokens else "instruction" if self.request.instruction else "none",
+                adapter=self.adapter,
                 seed=self.request.seed,
                 picture_tokens=self.picture_tokens,
-                max_new_tokens=self.request.max_new_tokens,
-                batch_size=self.request.batch_size,
+                decoding=Decoding(
+                    self.request.max_new_tokens or self.task.max_new_tokens,
+                    self.request.batch_size,
+                    self.request.presence_penalty,
+                ),
                 progress=lambda done: bar.update(done - bar.n),
             )
 
@@ -88,17 +103,24 @@ def open_request(request: Request) -> Ready:
     if request.threads:
         torch.set_num_threads(request.threads)
     task = get_task(request.task, request.data, request.grader, request.reward)
-    problems = task.load(request.split)[: request.limit]
+    problems = task.load(request.split)
     if request.instruction:
         told = [with_instruction(problem.prompt, request.instruction) for problem in problems]
         problems = [replace(problem, prompt=prompt) for problem, prompt in zip(problems, told, strict=True)]
-    art = None if request.adapter == "none" else painting_file(request.adapter)
+    weights = weights_folder(request.adapter)
+    art = None if request.adapter == "none" or weights else painting_file(request.adapter)
     # Read before the model is loaded, so that an unreadable picture is found at once.
     made = None if art is None else Painting.load(art).provenance
     template = named_values("template", request.template) or (made.template if made else {})
     loaded = load_model(request.model, request.dtype)
     fix_template(loaded.tokenizer, template)
-    problems = telling_tools(problems, loaded.tokenizer)
+    problems = no_longer(telling_tools(problems, loaded.tokenizer), loaded.tokenizer, request.max_prompt)
+    problems = problems[: request.limit]
+    if not problems:
+        raise BadInput(f"{request.task} has no {request.split} problem with a prompt of {request.max_prompt} tokens")
+    if weights:
+        seeing = PeftModel.from_pretrained(loaded.model, weights)
+        return Ready(request, task, problems, loaded, seeing, template=template)
     if art is None:
         return Ready(request, task, problems, loaded, loaded.model, template=template)
     model = load(loaded.model, art)
@@ -107,6 +129,14 @@ def open_request(request: Request) -> Ready:
         warnings.append(f"{art} was painted for {made.model}, not for {request.model}; it may do nothing here")
     tokens = art_layer(model).configs["default"].tokens
     return Ready(request, task, problems, loaded, model, tokens, art, template, warnings)
+
+
+def weights_folder(adapter: str) -> str | None:
+    """`adapter` itself if it is a run folder of another adapter than a canvas, with PEFT's weights in it."""
+    config = Path(adapter) / "adapter_config.json"
+    if not config.is_file():
+        return None
+    return adapter if json.loads(config.read_text(encoding="utf-8")).get("peft_type") != "ART" else None
 
 
 def painted_for(adapter: Path) -> str:

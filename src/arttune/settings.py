@@ -16,6 +16,8 @@ from transformers.integrations import get_available_reporting_integrations
 from arttune.errors import BadInput
 from arttune.machine import PRECISIONS
 
+RATES = {"art": 0.02, "lora": 1e-3, "soft-prompt": 1e-2}  # peak learning rates, of CanvasMuon and of AdamW
+ADAPTERS = tuple(RATES)
 KINDS = {int: "a whole number", float: "a number", str: "text"}
 # Those of transformers' schedules that need no arguments of their own.
 SCHEDULES = (
@@ -35,6 +37,8 @@ class Settings:
     model: str = _setting("smol", "Embedded model, local folder or hub id of a known family.")
     task: str = _setting("svamp", "One of `arttune tasks`, reasoning_gym:<name>, or your own FILE.jsonl.")
     objective: str = _setting("sft", "What is optimised: sft, grpo or dpo.")
+    adapter: str = _setting("art", "What is trained: art, a picture; or to compare it with, lora or soft-prompt.")
+    rank: int = _setting(16, "Rank of lora.")
     data: str | None = _setting(None, "Training file that stands in for a built-in task's own, in its upstream format.")
     test_data: str | None = _setting(None, "Likewise for the test problems.")
     grader: str | None = _setting(None, "Grade of your own task: number, exact or math. Default: by its answers.")
@@ -62,8 +66,10 @@ class Settings:
     steps: int = _setting(450, "Optimiser steps.")
     batch_size: int = _setting(8, "Problems in one forward pass.")
     accumulate: int = _setting(1, "Forward passes in one optimiser step.")
-    learning_rate: float = _setting(
-        0.02, "Peak rate: root mean square change of a pixel a step, in [0, 1] units. In grpo see also trust."
+    learning_rate: float | None = _setting(
+        None,
+        "Peak rate: root mean square change of a pixel a step, in [0, 1] units. In grpo see also trust. Default: "
+        "0.02; lora 0.001, soft-prompt 0.01.",
     )
     schedule: str = _setting("cosine", "Learning-rate schedule, by its name in transformers.")
     warmup: int = _setting(10, "Steps of linear warm-up.")
@@ -73,8 +79,14 @@ class Settings:
         "Training problems kept out: an earlier checkpoint is taken if it leads on them by more than chance.",
     )
     eval_every: int = _setting(150, "Steps between validations; each also writes a checkpoint.")
+    max_prompt: int | None = _setting(
+        None, "Leave out problems whose prompt, without the picture, has more tokens than this."
+    )
     test_limit: int = _setting(150, "Test problems to score before and after; 0 for all.")
     max_new_tokens: int | None = _setting(None, "Longest answer in tokens. Default: the task's own.")
+    presence_penalty: float = _setting(
+        0.0, "Logits that a token loses in scoring once the answer has it. The ART authors score with 1."
+    )
     dtype: str = _setting(
         "auto",
         "Precision of the frozen model: bfloat16, float32, or auto: the faster here. The canvas is float32.",
@@ -85,13 +97,15 @@ class Settings:
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
         for item in fields(self):
-            setattr(self, item.name, _checked(item.name, getattr(self, item.name), hints[item.name]))
+            setattr(self, item.name, checked(item.name, getattr(self, item.name), hints[item.name]))
         for name in (
             "steps",
             "batch_size",
             "accumulate",
             "patience",
             "eval_every",
+            "rank",
+            "max_prompt",
             "max_new_tokens",
             "threads",
         ):
@@ -102,12 +116,16 @@ class Settings:
             if getattr(self, name) < 0:
                 raise BadInput(f"{name} is {getattr(self, name)}; it cannot be negative")
         for name in ("learning_rate", "temperature"):
-            if not 0 < getattr(self, name) < math.inf:
+            if not 0 < (1 if getattr(self, name) is None else getattr(self, name)) < math.inf:
                 raise BadInput(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
+        if not -2 <= self.presence_penalty <= 2:
+            raise BadInput(f"presence_penalty is {self.presence_penalty}; it must be between -2 and 2")
         if not 0 <= self.trust < math.inf:
             raise BadInput(f"trust is {self.trust}; it cannot be negative, and must be finite")
         for name in ("trl", "template"):
             named_values(name, getattr(self, name))
+        if self.adapter not in ADAPTERS:
+            raise BadInput(f"adapter is {self.adapter!r}; use {', '.join(ADAPTERS)}")
         if self.generations < 2:
             raise BadInput(f"generations is {self.generations}; grpo compares at least 2 completions of a problem")
         if not 0 <= self.seed < 2**32:
@@ -120,6 +138,16 @@ class Settings:
             raise BadInput(f"report_to is {self.report_to!r}, but the trackers installed here are: {there}")
         if self.dtype not in PRECISIONS:
             raise BadInput(f"dtype is {self.dtype!r}; use {', '.join(PRECISIONS)}")
+
+    @property
+    def rate(self) -> float:
+        """The peak learning rate, its default being the adapter's."""
+        return self.learning_rate or RATES[self.adapter]
+
+    @property
+    def rows(self) -> int:
+        """Rows of an optimiser step: problems, or in grpo completions."""
+        return self.batch_size * self.accumulate
 
     @classmethod
     def read(cls, path: Path | None, flags: dict[str, Any]) -> Settings:
@@ -181,8 +209,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {str(name).replace("-", "_"): value for name, value in values.items()}
 
 
-def _checked(name: str, value: Any, hint: Any) -> Any:
+def checked(name: str, value: Any, hint: Any) -> Any:
     """`value` as the setting's type; an int where a float is wanted will do. Raises `BadInput`."""
+    container, inner = typing.get_origin(hint), typing.get_args(hint)
+    if container in (list, dict):
+        if not isinstance(value, container):
+            raise BadInput(f"{name} is {value!r}; it must be a {'list' if container is list else 'list for each name'}")
+        if container is list:
+            return [checked(name, one, inner[0]) for one in value]
+        return {key: checked(f"{name}: {key}", one, inner[1]) for key, one in value.items()}
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in kinds:
         return None

@@ -7,6 +7,7 @@ its last checkpoint and ends with the same painting.
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import shutil
 from collections.abc import Callable
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import get_peft_model
+from peft import PeftModel, get_peft_model
+from safetensors import safe_open
 from tqdm.auto import tqdm
 from transformers import Trainer, TrainerState
 
+from arttune import adapters
 from arttune.canvas import Painting, Provenance, start_pixels
 from arttune.errors import BadInput
 from arttune.evaluate import Sample, Score
@@ -27,12 +30,12 @@ from arttune.loading import load
 from arttune.machine import keep_freed_memory, precision
 from arttune.models import Loaded, load_model
 from arttune.objectives import OBJECTIVES, Problems, Studio
-from arttune.prompts import fix_template, telling_tools
+from arttune.prompts import fix_template, no_longer, telling_tools
 from arttune.records import Metrics, last_checkpoint, resume_command
 from arttune.report import learning_curve, start_and_end
 from arttune.rollouts import NoServer
 from arttune.settings import Settings, named_values
-from arttune.tasks import get_task, hold_out
+from arttune.tasks import Problem, get_task, hold_out
 from arttune.tuner import ArtConfig, art_layer
 
 CONFIG, RESULTS, ART, METRICS, SAMPLES = (
@@ -46,8 +49,12 @@ CONFIG, RESULTS, ART, METRICS, SAMPLES = (
 MOVABLE = ("rollouts", "patience")
 
 
-def train(settings: Settings, out: Path, say: Callable[[str], None] = lambda line: None) -> list[Score]:
+def train(
+    settings: Settings, out: Path, say: Callable[[str], None] = lambda line: None, split: str = "test"
+) -> list[Score]:
     """Paint. Writes the run folder `out`, which must not exist, and returns the untrained and the trained score.
+
+    They are those of the `split` `test`, or of `validation`: then no test problem is looked at.
 
     `say` is called with a line of progress now and then. Raises `BadInput` for anything wrong with the input, and then
     leaves nothing behind.
@@ -55,9 +62,9 @@ def train(settings: Settings, out: Path, say: Callable[[str], None] = lambda lin
     if out.exists():
         raise BadInput(f"{out} exists; choose another folder, or go on with it: arttune {resume_command(out)}")
     # So that the run can be repeated elsewhere, and later.
-    settings = replace(settings, dtype=precision(settings.dtype))
-    problems, loaded = _open(settings)
-    config = _canvas_config(settings, loaded)
+    settings = replace(settings, dtype=precision(settings.dtype), learning_rate=settings.rate)
+    problems, loaded = opened(settings)
+    config = canvas_config(settings, loaded)
     scratch = out.with_name(f".{out.name}.new")  # renamed once it holds what resuming needs
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
@@ -68,10 +75,12 @@ def train(settings: Settings, out: Path, say: Callable[[str], None] = lambda lin
     except BaseException:
         shutil.rmtree(out)
         raise
-    return _paint(*ready, None)
+    return _paint(*ready, None, split)
 
 
-def resume(out: Path, flags: dict[str, Any], say: Callable[[str], None] = lambda line: None) -> list[Score]:
+def resume(
+    out: Path, flags: dict[str, Any], say: Callable[[str], None] = lambda line: None, split: str = "test"
+) -> list[Score]:
     """Go on with the run in `out` from its last complete checkpoint, or from its start if it had none.
 
     `flags` may repeat the run's settings, but change only where completions are sampled (`MOVABLE`). Raises `BadInput`
@@ -92,13 +101,13 @@ def resume(out: Path, flags: dict[str, Any], say: Callable[[str], None] = lambda
     if changed:
         settings = replace(settings, **{name: asked[name] for name in changed})
         settings.write(out / CONFIG)
-    problems, loaded = _open(settings)
-    ready = _set_up(settings, _canvas_config(settings, loaded), out, problems, loaded, say)
-    return _paint(*ready, last_checkpoint(out))
+    problems, loaded = opened(settings)
+    ready = _set_up(settings, canvas_config(settings, loaded), out, problems, loaded, say)
+    return _paint(*ready, last_checkpoint(out), split)
 
 
-def _open(settings: Settings) -> tuple[Problems, Loaded]:
-    """Problems and model of a run, everything checked."""
+def opened(settings: Settings, weightless: bool = False) -> tuple[Problems, Loaded]:
+    """Problems and model of a run, everything checked; see `load_model`. Raises `BadInput`."""
     if settings.objective not in OBJECTIVES:
         raise BadInput(f"unknown objective {settings.objective!r}; there are {', '.join(OBJECTIVES)}")
     find = partial(get_task, settings.task, grader=settings.grader, reward=settings.reward)
@@ -111,11 +120,6 @@ def _open(settings: Settings) -> tuple[Problems, Loaded]:
     everything = task.load("train")
     # One task serves both splits unless they come from different files: a generated one is made only once.
     test = (task if own or data == test_data else find(data=test_data)).load("test")
-    if settings.test_limit:
-        test = test[: settings.test_limit]
-    train_set, validation = hold_out(everything, settings.validation, settings.seed)
-    if not train_set or not test:
-        raise BadInput(f"{settings.task} has {len(train_set)} training and {len(test)} test problems; both need some")
     if settings.objective == "sft":
         for problem in everything:
             if problem.completion is None:
@@ -127,13 +131,24 @@ def _open(settings: Settings) -> tuple[Problems, Loaded]:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     keep_freed_memory()
-    loaded = load_model(settings.model, settings.dtype)
+    loaded = load_model(settings.model, settings.dtype, weightless)
     fix_template(loaded.tokenizer, named_values("template", settings.template))
-    sets = (telling_tools(some, loaded.tokenizer) for some in (train_set, validation, test))
-    return Problems(task, *sets), loaded
+
+    def kept(problems: list[Problem]) -> list[Problem]:
+        return no_longer(telling_tools(problems, loaded.tokenizer), loaded.tokenizer, settings.max_prompt)
+
+    train_set, validation = hold_out(kept(everything), settings.validation, settings.seed)
+    test = kept(test)[: settings.test_limit or None]
+    if not train_set or not test:
+        limit = f" with a prompt of at most {settings.max_prompt} tokens" if settings.max_prompt else ""
+        raise BadInput(
+            f"{settings.task} has {len(train_set)} training and {len(test)} test problems{limit}; both need some"
+        )
+    return Problems(task, train_set, validation, test), loaded
 
 
-def _canvas_config(settings: Settings, loaded: Loaded) -> ArtConfig:
+def canvas_config(settings: Settings, loaded: Loaded) -> ArtConfig:
+    """The canvas of a run, its start checked."""
     config = ArtConfig(
         size=settings.size,
         start=settings.start,
@@ -155,21 +170,37 @@ def _set_up(
     loaded: Loaded,
     say: Callable[[str], None],
 ) -> tuple[Studio, Trainer]:
-    model = get_peft_model(loaded.model, config)
+    torch.manual_seed(settings.seed)  # of what PEFT draws
+    model = get_peft_model(loaded.model, adapters.configured(settings.adapter, config, settings.rank))
     studio = Studio(settings, loaded, model, config, problems, Metrics(out / METRICS), out, say)
     return studio, OBJECTIVES[settings.objective](studio)
 
 
-def _paint(studio: Studio, trainer: Trainer, checkpoint: Path | None) -> list[Score]:
-    settings, out, layer, config = studio.settings, studio.folder, art_layer(studio.model), studio.config
+def _paint(studio: Studio, trainer: Trainer, checkpoint: Path | None, split: str) -> list[Score]:
+    settings, out, config = studio.settings, studio.folder, studio.config
     height, width = config.canvas_size
+    what = f"painting {height}x{width} pixels ({config.tokens} tokens)" if studio.paints else f"{settings.adapter}"
     studio.say(
-        f"painting {height}x{width} pixels ({config.tokens} tokens) for {settings.task}: "
+        f"{what} for {settings.task}: "
         f"{len(studio.problems.train)} problems, {settings.steps} steps of "
-        f"{settings.batch_size * settings.accumulate}, {settings.dtype}"
-        + (f", going on from {checkpoint.name}" if checkpoint else "")
+        f"{settings.rows}, {settings.dtype}" + (f", going on from {checkpoint.name}" if checkpoint else "")
     )
     steps = _run(studio, trainer, checkpoint)
+    studio.model.save_pretrained(str(out), selected_adapters=["default"])
+    (out / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    scores, samples = _hung(studio, steps, split) if studio.paints else _before_and_after(studio, split)
+    _write_samples(out / SAMPLES, samples)
+    title = f"{studio.problems.task.name} · {settings.model} · {settings.objective}"
+    learning_curve(studio.metrics.lines, out / "learning_curve.png", title)
+    scratch = out / f".{RESULTS}"
+    scratch.write_text(json.dumps({"scores": [s.as_dict() for s in scores]}, indent=2) + "\n")
+    scratch.replace(out / RESULTS)
+    return scores
+
+
+def _hung(studio: Studio, steps: int, split: str) -> tuple[list[Score], list[list[Sample]]]:
+    """The painting saved, with how it scores in its provenance."""
+    settings, out, canvas = studio.settings, studio.folder, art_layer(studio.model).canvas()
     made = Provenance(
         model=settings.model,
         revision=studio.loaded.revision,
@@ -181,22 +212,13 @@ def _paint(studio: Studio, trainer: Trainer, checkpoint: Path | None) -> list[Sc
         steps=steps,
         seed=settings.seed,
     )
-    start = layer.canvas().start.cpu()
-    studio.model.save_pretrained(str(out), selected_adapters=["default"])
-    (out / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    painting = Painting(layer.painting().pixels, made)
+    start, painting = canvas.start.cpu(), Painting(art_layer(studio.model).painting().pixels, made)
     painting.save(out / ART)
-    scores, samples = _before_and_after(studio, out / ART)
+    scores, samples = _before_and_after(studio, split)
     painting.provenance = replace(made, scores=[s.as_dict() for s in scores])
     painting.save(out / ART)
-    _write_samples(out / SAMPLES, samples)
-    title = f"{made.task} · {settings.model} · {settings.objective}"
-    learning_curve(studio.metrics.lines, out / "learning_curve.png", title)
     start_and_end(start, painting.pixels, out / "start_and_end.png")
-    scratch = out / f".{RESULTS}"
-    scratch.write_text(json.dumps({"scores": [s.as_dict() for s in scores]}, indent=2) + "\n")
-    scratch.replace(out / RESULTS)
-    return scores
+    return scores, samples
 
 
 def _run(studio: Studio, trainer: Trainer, checkpoint: Path | None) -> int:
@@ -225,13 +247,16 @@ def _train(trainer: Trainer, **how: Any) -> TrainerState:
     return trainer.state
 
 
-def _before_and_after(studio: Studio, art: Path) -> tuple[list[Score], list[list[Sample]]]:
-    """The text-only model and the model with the reloaded PNG, on the same test problems."""
-    base, test = studio.model.unload(), studio.problems.test
-    studio.say(f"scoring {len(test)} test problems, text only and with the painting")
-    with tqdm(total=2 * len(test), unit="problem", leave=False) as bar:
-        before = studio.score(base, test, "test", lambda n: _at(bar, n))
-        after = studio.score(load(base, art), test, "test", lambda n: _at(bar, len(test) + n))
+def _before_and_after(studio: Studio, split: str) -> tuple[list[Score], list[list[Sample]]]:
+    """The text-only model and the model with the adapter as it was saved, on the same test problems."""
+    base, out = adapters.without(studio.model), studio.folder
+    judged = studio.problems.test if split == "test" else studio.problems.validation
+    what = "the painting" if studio.paints else studio.settings.adapter
+    studio.say(f"scoring {len(judged)} {split} problems, text only and with {what}")
+    with tqdm(total=2 * len(judged), unit="problem", leave=False) as bar:
+        before = studio.score(base, judged, split, lambda n: _at(bar, n))
+        model = load(base, out / ART) if studio.paints else PeftModel.from_pretrained(base, str(out))
+        after = studio.score(model, judged, split, lambda n: _at(bar, len(judged) + n))
     return [before[0], after[0]], [before[1], after[1]]
 
 
@@ -249,9 +274,16 @@ def _write_samples(path: Path, samples: list[list[Sample]]) -> None:
                 "question": a.question,
                 "answer": a.answer,
                 "text_only": {"completion": b.completion, "correct": b.correct},
-                "painting": {"completion": a.completion, "correct": a.correct},
+                "trained": {"completion": a.completion, "correct": a.correct},
             }
             handle.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def trained_parameters(out: Path) -> int:
+    """How many numbers were trained in the run in `out`."""
+    with safe_open(str(out / "adapter_model.safetensors"), "pt") as held:
+        names = [name for name in held.keys() if not name.endswith(".start")]  # noqa: SIM118
+        return sum(math.prod(held.get_slice(name).get_shape()) for name in names)
 
 
 def next_command(out: Path) -> str:
@@ -263,6 +295,8 @@ def next_command(out: Path) -> str:
         "--grader": settings.grader,
         "--reward": settings.reward,
         "--limit": settings.test_limit or None,
+        "--presence-penalty": settings.presence_penalty or None,
+        "--max-prompt": settings.max_prompt,
         "--max-new-tokens": settings.max_new_tokens,
         "--dtype": None if settings.dtype == precision("auto") else settings.dtype,
     }

@@ -88,6 +88,7 @@ def verify(ready: Ready, url: str, concurrency: int = 8) -> Verdict:
     sampling = Sampling(
         request.max_new_tokens or task.max_new_tokens,
         temperature=0.0,
+        presence_penalty=request.presence_penalty,
         forbidden=tuple(vision_tokens(model.config)),
         template=ready.template,
     )

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from arttune.evaluate import greedy, wilson
+from arttune.evaluate import Decoding, greedy, wilson
 from arttune.machine import describe
 from arttune.models.graft import FAMILY
 from arttune.prompts import placeholder
@@ -60,7 +60,7 @@ def replies(reader: Reader, questions: list[str], pictures: list[torch.Tensor] |
         batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(reader.device)
         if pictures is not None:
             seen["mm_token_type_ids"] = (batch["input_ids"] == reader.model.config.image_token_id).long()
-        fresh = greedy(reader.model, {**batch, **seen}, tokens, tokenizer.pad_token_id)
+        fresh = greedy(reader.model, {**batch, **seen}, Decoding(tokens), tokenizer.pad_token_id)
         found += tokenizer.batch_decode(fresh, skip_special_tokens=True)
     return found
 

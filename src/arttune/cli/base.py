@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from arttune.errors import BadInput
 from arttune.settings import Settings, read_yaml
@@ -33,6 +35,23 @@ def say(line: str) -> None:
 def program() -> str:
     """How to call this program again: by its name where the shell finds it, else by its path (`make demo`'s .venv)."""
     return "arttune" if shutil.which("arttune") else sys.argv[0]
+
+
+def written_to(folder: Path | None) -> Path:
+    """The folder of a command that writes one unless it is a dry run. Raises `BadInput` if it has none."""
+    if folder is None:
+        raise BadInput("there is no folder to write; name one with --out FOLDER, or try with --dry-run")
+    return folder
+
+
+def rehearsed(settings: Settings) -> None:
+    """Print what a run of `settings` would be."""
+    from arttune.rehearsal import rehearse
+
+    table = Table.grid(padding=(0, 2))
+    for name, text in rehearse(settings).lines():
+        table.add_row(f"[bold]{name}[/]", escape(text))
+    out.print(table, highlight=False)
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:

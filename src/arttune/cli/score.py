@@ -23,6 +23,15 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Score only the first so many problems.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Problems answered at once.")] = 150,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer. Default: the task's own.")] = None,
+    presence_penalty: Annotated[
+        float,
+        typer.Option(
+            min=-2, max=2, help="Logits that a token loses once the answer has it. The ART authors score with 1."
+        ),
+    ] = 0.0,
+    max_prompt: Annotated[
+        int | None, typer.Option(min=1, help="Leave out problems whose prompt, without picture, has more tokens.")
+    ] = None,
     grader: Annotated[str | None, typer.Option(help="Grade of your own task: number, exact or math.")] = None,
     reward: Annotated[str | None, typer.Option(help="Python grade of your own task, module:function.")] = None,
     instruction: Annotated[
@@ -55,6 +64,8 @@ def evaluate(
             limit=limit,
             batch_size=batch_size,
             max_new_tokens=max_new_tokens,
+            presence_penalty=presence_penalty,
+            max_prompt=max_prompt,
             grader=grader,
             reward=reward,
             instruction=instruction,
@@ -91,6 +102,9 @@ def verify(
     data: Annotated[Path | None, typer.Option(help="Test file that stands in for the task's own.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Ask only the first so many problems.")] = 50,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer. Default: the task's own.")] = None,
+    presence_penalty: Annotated[
+        float, typer.Option(min=-2, max=2, help="Logits that a token loses once the answer has it.")
+    ] = 0.0,
     grader: Annotated[str | None, typer.Option(help="Grade of your own task: number, exact or math.")] = None,
     reward: Annotated[str | None, typer.Option(help="Python grade of your own task, module:function.")] = None,
     template: Annotated[
@@ -116,6 +130,7 @@ def verify(
                 data=data,
                 limit=limit,
                 max_new_tokens=max_new_tokens,
+                presence_penalty=presence_penalty,
                 grader=grader,
                 reward=reward,
                 template=template,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from arttune.cli.base import app, out, program, say, with_settings
+from arttune.cli.base import app, out, program, rehearsed, say, with_settings, written_to
 from arttune.errors import BadInput
 from arttune.settings import Settings
 
@@ -16,9 +16,14 @@ from arttune.settings import Settings
 @with_settings
 def train(
     *,
-    out_folder: Annotated[Path, typer.Option("--out", help="Run folder to write; must not exist.")],
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Run folder to write; must not exist.", show_default=False)
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with any of the settings below; flags win.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out from its checkpoint.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check it all, and say what it takes in tokens and memory; do not train.")
+    ] = False,
     **settings: Any,
 ) -> None:
     """Paint a picture for a task and score it.
@@ -30,6 +35,10 @@ def train(
     from arttune.report import score_table
     from arttune.rollouts import NoServer
 
+    if dry_run:
+        rehearsed(Settings.read(config, {name: value for name, value in settings.items() if value is not None}))
+        return
+    out_folder = written_to(out_folder)
     flags = {name: value for name, value in settings.items() if value is not None}
     go_on = f"{program()} {resume_command(out_folder)}"
     try:

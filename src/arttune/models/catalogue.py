@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -59,24 +60,29 @@ def source_of(name: str) -> str:
     return name
 
 
-def load_model(name: str, dtype: str = "auto") -> Loaded:
+def load_model(name: str, dtype: str = "auto", weightless: bool = False) -> Loaded:
     """Load `name` with its tokenizer, on the device that suits this machine.
 
-    `dtype` is as in the settings: bfloat16, float32, or auto for the faster here. Raises `BadInput` for an unknown
-    name or family.
+    `dtype` is as in the settings: bfloat16, float32, or auto for the faster here. A `weightless` model has its shapes
+    alone (torch's meta device): what a dry run needs. Raises `BadInput` for an unknown name or family.
     """
     source = source_of(name)
     try:
         config = AutoConfig.from_pretrained(source)
         family = detect(config)
         tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")
-        model = AutoModelForImageTextToText.from_pretrained(source, dtype=precision(dtype))
+        if weightless:
+            with torch.device("meta"):
+                model = AutoModelForImageTextToText.from_config(config, dtype=precision(dtype))
+        else:
+            model = AutoModelForImageTextToText.from_pretrained(source, dtype=precision(dtype))
     except BadInput:
         raise
     except (OSError, ValueError) as error:
         line = str(error).strip().splitlines()[0]
         raise BadInput(f"model {name!r} cannot be loaded: {line}") from None
     revision = EMBEDDED[name].revision if name in EMBEDDED else getattr(config, "_commit_hash", None)
-    model = model.requires_grad_(False).to(device()).eval()
-    fast_attention(model)
+    model = model.requires_grad_(False).eval()
+    if not weightless:
+        fast_attention(model.to(device()))
     return Loaded(revision, model, tokenizer, family)

@@ -86,7 +86,7 @@ def grpo(studio: Studio) -> Trainer:
     args = studio.configured(GRPOConfig, arguments)
     trainer = studio.trainer(kind, args, rows, reward_funcs=functions, **rollouts)
     trainer.add_callback(Unmoved(studio.say))
-    if s.trust:
+    if s.trust and studio.paints:
         canvas = art_layer(studio.model).canvas().weight
         dither_(canvas, s.seed)  # its steps are short
         trainer.add_callback(Trust(trainer, canvas, s.trust))

@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from peft import PeftModel
 from transformers import PrinterCallback, ProgressCallback, Trainer
 
+from arttune import adapters
 from arttune.errors import BadInput
-from arttune.evaluate import Z95, Sample, Score, evaluate
+from arttune.evaluate import Z95, Decoding, Sample, Score, evaluate
 from arttune.models import Loaded
 from arttune.objectives.head import suit_cpu
-from arttune.optimizer import CanvasMuon
 from arttune.prompts import prepare
 from arttune.records import Bar, Metrics, Recorder
 from arttune.settings import Settings, named_values
 from arttune.tasks import Problem, Task
-from arttune.tuner import ArtConfig, art_layer
+from arttune.tuner import ArtConfig
 
 # `CanvasMuon`'s, where gradients are made from rewards.
 MEMORY = 0.97
@@ -38,7 +39,10 @@ class Problems:
 
 @dataclass
 class Studio:
-    """A canvas on its easel: the model that looks at it, the problems to paint from, and how it is judged."""
+    """A canvas on its easel: the model that looks at it, the problems to paint from, and how it is judged.
+
+    Or another adapter that is to be compared with it. `config` is the canvas's in any case.
+    """
 
     settings: Settings
     loaded: Loaded
@@ -61,18 +65,25 @@ class Studio:
             problems,
             split=split,
             model_name=self.settings.model,
-            adapter="art" if shown else "none",
+            adapter=self.settings.adapter if shown else "none",
             seed=self.settings.seed,
-            picture_tokens=self.config.tokens if shown else 0,
-            max_new_tokens=self.settings.max_new_tokens,
+            picture_tokens=self.config.tokens if shown and self.paints else 0,
+            decoding=Decoding(
+                self.settings.max_new_tokens or self.problems.task.max_new_tokens,
+                presence_penalty=self.settings.presence_penalty,
+            ),
             progress=progress,
         )
 
-    def optimizer(self) -> CanvasMuon:
-        """The optimiser of the canvas, for a trainer's `optimizers`; the trainer schedules its rate."""
-        layer = art_layer(self.model)
+    @property
+    def paints(self) -> bool:
+        """Whether it is a canvas that is trained."""
+        return self.settings.adapter == adapters.ART
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser of the adapter, for a trainer's `optimizers`; the trainer schedules its rate."""
         memory = MEMORY if self.settings.objective == "grpo" else 0.0
-        return CanvasMuon([layer.canvas().weight], self.settings.learning_rate, layer.family.unit, memory=memory)
+        return adapters.optimizer(self.model, self.settings.rate, memory)
 
     def configured(self, kind: Callable[..., Any], own: dict[str, Any]) -> Any:
         """TRL's config `kind`: what every objective has, then its `own`, then the user's. Raises `BadInput`."""
@@ -91,7 +102,8 @@ class Studio:
         """A trainer of `kind` whose data sets `rows` makes of problems, with the `own` arguments of an objective."""
 
         def dataset(problems: list[Problem]) -> Dataset:
-            return prepare(rows(problems), self.loaded.tokenizer, self.config)
+            made = rows(problems)
+            return prepare(made, self.loaded.tokenizer, self.config) if self.paints else made
 
         if self.model.device.type == "cpu":
             suit_cpu()
@@ -106,6 +118,8 @@ class Studio:
             callbacks=[Recorder(self.metrics)],
             **own,
         )
+        if not self.paints:
+            adapters.project_labels_alone(self.model)
         trainer.remove_callback(ProgressCallback)
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(Bar())
@@ -120,10 +134,10 @@ class Studio:
             "max_steps": s.steps,
             "per_device_train_batch_size": s.batch_size,
             "gradient_accumulation_steps": s.accumulate,
-            "learning_rate": s.learning_rate,
+            "learning_rate": s.rate,
             "lr_scheduler_type": s.schedule,
             "warmup_steps": s.warmup,
-            "max_grad_norm": 0.0,  # the optimiser is indifferent to the gradient's scale
+            "max_grad_norm": 0.0 if self.paints else 1.0,  # a canvas's optimiser is indifferent to the scale
             "seed": s.seed,
             "use_cpu": self.model.device.type == "cpu",
             "bf16": False,  # the frozen model is in its precision already, and the canvas must stay float32

@@ -32,6 +32,7 @@ class Sampling:
     top_k: int = 0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
     forbidden: tuple[int, ...] = ()
     template: dict[str, Any] = field(default_factory=dict)
 
@@ -109,6 +110,7 @@ class Server:
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
+            presence_penalty=sampling.presence_penalty,
             logprobs=True,
             logit_bias={str(token): -100 for token in sampling.forbidden},
             extra_body={

@@ -181,7 +181,7 @@ class ArtModel(BaseTuner):
             kwargs["labels"] = None if fused else kwargs["shift_labels"]  # the loss looks at the former
         with self._sharing(wanted, tree, lead):
             output = self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
-        return output if mask is None or wanted is None or not fused else _spread(output, mask)
+        return output if mask is None or wanted is None or not fused else spread(output, mask)
 
     def _learns(self) -> bool:
         return self.training and torch.is_grad_enabled()
@@ -264,7 +264,7 @@ def _wanted(ids: torch.Tensor, mask: torch.Tensor | None, kwargs: dict[str, Any]
     return torch.arange(len(ids), device=ids.device)[:, None].expand_as(columns), columns
 
 
-def _spread(compact: Any, mask: torch.Tensor) -> Any:
+def spread(compact: Any, mask: torch.Tensor) -> Any:
     """TRL's per-token outputs `(1, labels)` back in the shape of `mask`, zero where there is no label."""
     for item in fields(compact):
         value = getattr(compact, item.name)

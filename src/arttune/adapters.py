@@ -1,0 +1,81 @@
+"""What can be trained: a canvas, or what it is compared with, LoRA and a soft prompt, which are PEFT's.
+
+Those read the text without a picture; all else of a run is the same. They get what is known to serve them well: LoRA
+(Hu et al. 2021, arXiv 2106.09685) on all linear layers of the text model with alpha twice the rank, a soft prompt
+(Lester et al. 2021, arXiv 2104.08691) of as many tokens as the canvas that starts from words of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel, PromptTuningConfig, PromptTuningInit
+
+from arttune.optimizer import CanvasMuon
+from arttune.tree import stand_in
+from arttune.tuner import ArtConfig, art_layer
+from arttune.tuner.model import spread
+
+ART, LORA, SOFT_PROMPT = "art", "lora", "soft-prompt"
+LINEAR = (
+    r".*language_model.*\.((q|k|v|o|gate|up|down|out)_proj|in_proj_\w+)"  # Qwen3.5's recurrent layers have the last
+)
+
+
+def configured(name: str, canvas: ArtConfig, rank: int) -> PeftConfig:
+    """PEFT's config of the adapter `name`; `canvas` says how many tokens a picture has here."""
+    if name == LORA:
+        return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LINEAR, task_type="CAUSAL_LM")
+    if name == SOFT_PROMPT:
+        return PromptTuningConfig(
+            num_virtual_tokens=canvas.tokens,
+            prompt_tuning_init=PromptTuningInit.SAMPLE_VOCAB,
+            task_type="CAUSAL_LM",
+        )
+    return canvas
+
+
+def optimizer(model: PeftModel, rate: float, memory: float) -> torch.optim.Optimizer:
+    """The adapter's optimiser; the trainer schedules its rate. `memory` is `CanvasMuon`'s."""
+    if named(model) == ART:
+        layer = art_layer(model)
+        return CanvasMuon([layer.canvas().weight], rate, layer.family.unit, memory=memory)
+    return torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), rate, weight_decay=0.0)
+
+
+def named(model: PeftModel) -> str:
+    """What the active adapter of a model is."""
+    kind = str(getattr(model.active_peft_config.peft_type, "value", model.active_peft_config.peft_type))
+    return {"ART": ART, "LORA": LORA, "PROMPT_TUNING": SOFT_PROMPT}[kind]
+
+
+def without(model: PeftModel) -> Any:
+    """The model itself, with no adapter on it."""
+    return model.get_base_model() if named(model) == SOFT_PROMPT else model.unload()
+
+
+def project_labels_alone(model: PeftModel) -> None:
+    """In training, have the model that carries the adapter project only positions with a label onto the vocabulary.
+
+    The tuner of a canvas does; without it TRL's head on a CPU goes through the vocabulary at every position, which
+    takes as long again as the rest of a LoRA step.
+    """
+    base = model.get_base_model()
+    plain = base.forward
+
+    @wraps(plain)  # `generate` asks for its arguments
+    def labels_alone(**kwargs: Any) -> Any:
+        labels, fused = kwargs.get("labels"), bool(kwargs.get("fused_lm_head"))
+        if labels is None or not (base.training and torch.is_grad_enabled() and bool((labels[:, 1:] != -100).any())):
+            return plain(**kwargs)
+        mask = labels[:, 1:] != -100
+        rows, columns = mask.nonzero(as_tuple=True)
+        kwargs["shift_labels"] = labels[:, 1:][mask][None]
+        kwargs["labels"] = None if fused else kwargs["shift_labels"]  # the loss looks at the former
+        with stand_in(base.base_model, (rows[None], columns[None])):
+            output = plain(**kwargs)
+        return spread(output, mask) if fused else output
+
+    base.forward = labels_alone

@@ -1,0 +1,209 @@
+"""A dry run: all that can be known of a run before it is one, from its settings and the model's shapes alone.
+
+The problems are read and checked, worded and counted in tokens as they will be; the weights are not loaded. Memory is
+an estimate: weights, what is trained with its gradient and the optimiser's two moments, and the larger of what a
+backward pass keeps and what rollouts or scoring keep for later tokens.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from dataclasses import dataclass, replace
+from typing import Any
+
+from peft import get_peft_model
+
+from arttune import adapters, training
+from arttune.machine import precision
+from arttune.models import Loaded
+from arttune.prompts import PAD, with_picture
+from arttune.settings import Settings
+from arttune.tasks import Problem
+from arttune.tuner import ArtConfig
+
+BYTES = {"bfloat16": 2, "float32": 4}
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of many texts: the middle and the longest one."""
+
+    middle: int
+    longest: int
+
+    @classmethod
+    def of(cls, lengths: list[int]) -> Lengths:
+        """From each text's own."""
+        return cls(round(statistics.median(lengths)), max(lengths))
+
+    def __str__(self) -> str:
+        return f"{self.middle:,} (at most {self.longest:,})"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of a run at its peak."""
+
+    weights: int
+    trained: int
+    kept: int  # for the backward pass of one forward pass
+    cache: int  # keys and values of what is sampled or scored at once
+
+    @property
+    def peak(self) -> int:
+        """All that is there at once."""
+        return self.weights + self.trained + max(self.kept, self.cache)
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a run will be."""
+
+    settings: Settings
+    problems: dict[str, int]
+    picture: int  # tokens
+    parameters: int
+    trained: int
+    prompt: Lengths
+    answer: Lengths  # in grpo the longest that may be sampled
+    step: int  # tokens that a step trains on, of median problems
+    sampled: int  # tokens that the rollouts of the run may write
+    memory: Memory
+    first: str
+
+    def lines(self) -> list[tuple[str, str]]:
+        """What it is and how much, to read."""
+        s, m = self.settings, self.memory
+        told = ", ".join(f"{n:,} {name}" for name, n in self.problems.items())
+        rows = f"{s.rows} rows in {s.accumulate} pass{'es' if s.accumulate > 1 else ''}"
+        found = [
+            ("task", f"{s.task}: {told}"),
+            ("model", f"{s.model}: {self.parameters / 1e6:,.0f} M parameters, {s.dtype}"),
+            ("adapter", f"{s.adapter}: {self.trained:,} numbers are trained, at a rate of {s.rate:g}"),
+            (
+                "tokens",
+                f"prompt {self.prompt}, answer {self.answer}" + f", picture {self.picture}" * bool(self.picture),
+            ),
+            ("step", f"{rows}: about {self.step:,} tokens"),
+            ("run", f"{s.steps:,} steps: about {self.step * s.steps / 1e6:,.2f} M tokens trained on"),
+        ]
+        if self.sampled:
+            found.append(("rollouts", f"{s.generations} for each problem, at most {self.sampled / 1e6:,.2f} M tokens"))
+        parts = f"weights {_gib(m.weights)}, adapter {_gib(m.trained)}, backward {_gib(m.kept)}, cache {_gib(m.cache)}"
+        return [*found, ("memory", f"about {_gib(m.peak)} ({parts})"), ("first prompt", self.first)]
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.2f} GiB"
+
+
+def rehearse(settings: Settings) -> Rehearsal:
+    """Everything but the run. Raises `BadInput` for all that `training.train` would find wrong at its start."""
+    settings = replace(settings, dtype=precision(settings.dtype))
+    problems, loaded = training.opened(settings, weightless=True)
+    canvas = training.canvas_config(settings, loaded)
+    paints = settings.adapter == adapters.ART
+    shown = canvas.tokens if settings.adapter != adapters.LORA else 0
+    prompts = Lengths.of(_counted(loaded, problems.train))
+    most = settings.max_new_tokens or problems.task.max_new_tokens
+    sampling = settings.objective == "grpo"
+    if sampling:
+        answers = Lengths(most, most)
+    else:
+        texts = [str(one.columns.get("chosen", one.completion)) for one in problems.train]
+        answers = Lengths.of([len(ids) for ids in loaded.tokenizer(texts, add_special_tokens=False)["input_ids"]])
+    twice = 2 if settings.objective == "dpo" else 1
+    rows = settings.batch_size * twice
+    text = prompts.middle + answers.middle
+    parameters = sum(one.numel() for one in loaded.model.parameters())
+    trained = _trained(settings, canvas, loaded)
+    size = BYTES[settings.dtype]
+    longest = rows * (prompts.longest + answers.longest)
+    # A picture's tokens run once for all rows, a soft prompt's in each; LoRA has none.
+    picture = shown if paints else rows * shown
+    asked = max(rows if sampling else 0, min(len(problems.test), 150))
+    memory = Memory(
+        weights=parameters * size,
+        trained=trained * 16,
+        kept=(longest + picture) * kept_a_token(loaded, settings.adapter, size),
+        cache=asked * (prompts.longest + most + shown) * _cache_a_token(loaded, size),
+    )
+    turns = problems.train[0].prompt
+    worded = str(
+        loaded.tokenizer.apply_chat_template(
+            with_picture(turns, shown) if paints else turns, tokenize=False, add_generation_prompt=True
+        )
+    )
+    return Rehearsal(
+        settings=settings,
+        problems={
+            "training": len(problems.train),
+            "validation": len(problems.validation),
+            "test problems": len(problems.test),
+        },
+        picture=shown,
+        parameters=parameters,
+        trained=trained,
+        prompt=prompts,
+        answer=answers,
+        step=settings.accumulate * (rows * text + picture),
+        sampled=settings.steps * settings.rows * most if sampling else 0,
+        memory=memory,
+        first=re.sub(f"(?:{re.escape(PAD)})+", f"({shown} x {PAD})", worded),
+    )
+
+
+def _counted(loaded: Loaded, problems: list[Problem]) -> list[int]:
+    texts = [
+        loaded.tokenizer.apply_chat_template(one.prompt, tokenize=False, add_generation_prompt=True) for one in problems
+    ]
+    return [len(ids) for ids in loaded.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+
+def _trained(settings: Settings, canvas: ArtConfig, loaded: Loaded) -> int:
+    if settings.adapter == adapters.ART:
+        height, width = canvas.canvas_size
+        return 3 * height * width
+    model = get_peft_model(loaded.model, adapters.configured(settings.adapter, canvas, settings.rank))
+    found = sum(one.numel() for one in model.parameters() if one.requires_grad)
+    adapters.without(model)
+    return found
+
+
+def kept_a_token(loaded: Loaded, adapter: str, size: int) -> int:
+    """Bytes that the text model keeps of each token for the backward pass, in numbers of `size` bytes.
+
+    What operations save whose weights are frozen: the norms' inputs (in float32), queries, keys, values and output of
+    attention, gate and its activation and the other branch of the MLP; LoRA's also save the inputs of all projections
+    (PEFT casts them to float32). tests/test_rehearsal.py compares with what autograd saves. Recurrent layers are
+    counted by the widths of their projections, which is a guess.
+    """
+    text = loaded.model.config.get_text_config()
+    hidden, inner = text.hidden_size, text.intermediate_size
+    head = getattr(text, "head_dim", None) or hidden // text.num_attention_heads
+    wide, narrow = text.num_attention_heads * head, text.num_key_value_heads * head
+    inputs = 4 * (5 * hidden + wide + inner) if adapter == adapters.LORA else 0
+    around = 2 * 4 * hidden + size * 3 * inner + inputs
+    attention = size * (2 * wide + 2 * narrow)
+    kinds = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
+    total = 0
+    for kind in kinds:
+        total += around + (_recurrent(text, size) if kind == "linear_attention" else attention)
+    return total
+
+
+def _recurrent(text: Any, size: int) -> int:
+    keys = text.linear_num_key_heads * text.linear_key_head_dim
+    values = text.linear_num_value_heads * text.linear_value_head_dim
+    return 2 * size * (2 * keys + values) + 2 * 4 * (2 * keys + values) + (size + 4) * values
+
+
+def _cache_a_token(loaded: Loaded, size: int) -> int:
+    """Bytes of keys and values; recurrent layers keep a state whose size does not grow."""
+    text = loaded.model.config.get_text_config()
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    kinds = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
+    layers = sum(kind != "linear_attention" for kind in kinds)
+    return int(layers * 2 * text.num_key_value_heads * head * size)

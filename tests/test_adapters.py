@@ -1,0 +1,107 @@
+"""LoRA and a soft prompt go through the same run as a canvas, and are scored as they were trained."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from peft import get_peft_model
+from trl.trainer.utils import add_fused_lm_head
+
+import zoo
+from arttune import ArtConfig, adapters, training
+from arttune.evaluate import Decoding, greedy
+from arttune.scoring import Request, open_request
+from test_training import problems, settings
+from test_tree import FIELDS, close
+from tuner.test_model import with_labels
+
+__all__ = ["problems"]
+
+OTHERS = ["lora", "soft-prompt"]
+
+
+def adapted(name: str, family: str = "qwen2_5_vl"):
+    torch.manual_seed(0)
+    config = adapters.configured(name, ArtConfig(family=family), rank=4)
+    model = get_peft_model(zoo.tiny(family), config)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.05 * torch.randn_like(parameter)  # LoRA starts from zero
+    return model.eval()
+
+
+def text(side: str) -> dict[str, torch.Tensor]:
+    """Rows without a picture."""
+    rows = ["<|im_start|>user\nWhat?<|im_end|>\n", "<|im_start|>user\nAnd so on?<|im_end|>\n", "Hm"]
+    read = zoo.tokenizer()(rows, return_tensors="pt", padding=True, padding_side=side, add_special_tokens=False)
+    return {name: read[name] for name in ("input_ids", "attention_mask")}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_run_is_that_of_a_canvas(name, tiny_folder, problems, tmp_path):
+    out = tmp_path / "run"
+    scores = training.train(settings(tiny_folder, problems, adapter=name), out)
+    assert [score.adapter for score in scores] == ["none", name]
+    made = {path.name for path in out.iterdir()}
+    assert {"adapter_model.safetensors", "results.json", "samples.jsonl", "learning_curve.png"} <= made
+    assert not {"art.png", "start_and_end.png"} & made
+    losses = [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines() if "loss" in line]
+    assert losses[-1] < losses[0]
+    request = Request(str(tiny_folder), str(problems), str(out), max_new_tokens=8, dtype="float32", threads=1)
+    found = open_request(request).run()[0]
+    assert (found.adapter, found.correct, found.tokens) == (name, scores[1].correct, scores[1].tokens)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_interrupted_run_ends_the_same(name, tiny_folder, problems, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    training.train(settings(tiny_folder, problems, adapter=name), whole)
+    training.train(settings(tiny_folder, problems, adapter=name), cut)
+    (cut / "results.json").unlink()
+    last = max((cut / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for path in last.iterdir():
+        path.unlink()
+    training.resume(cut, {})
+    assert (whole / "adapter_model.safetensors").read_bytes() == (cut / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("fused", [False, True])
+def test_projecting_labels_alone_changes_nothing(name, fused):
+    model = adapted(name).train()
+    if fused:
+        add_fused_lm_head(model.get_base_model(), outputs=FIELDS)
+    extra = {"fused_lm_head": True} if fused else {}
+    made = with_labels(text("right"), 4)
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    theirs = model(**made, **extra)
+    expected = torch.autograd.grad(theirs.loss, weights)
+    adapters.project_labels_alone(model)
+    ours = model(**made, **extra)
+    for found, wanted in zip(torch.autograd.grad(ours.loss, weights), expected, strict=True):
+        assert (found - wanted).norm() <= 1e-5 * wanted.norm()
+    assert torch.allclose(ours.loss, theirs.loss, rtol=1e-6)
+    if fused:
+        assert close(ours, theirs)
+    else:
+        assert ours.logits.shape[1] == int((made["labels"][:, 1:] != -100).sum())
+
+
+@pytest.mark.parametrize("family", zoo.NAMES)
+@pytest.mark.parametrize("name", OTHERS)
+def test_greedy_answers_are_those_of_the_forward_pass_that_was_trained(name, family):
+    """In a batch padded on the left, against each row by itself, a token at a time."""
+    model = adapted(name, family)
+    made = text("left")
+    found = greedy(model, made, Decoding(4), zoo.tokenizer().pad_token_id)
+    for row, mask, answer in zip(made["input_ids"], made["attention_mask"].bool(), found, strict=True):
+        ids = row[mask][None]
+        for token in answer:
+            with torch.no_grad():
+                logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+            assert int(logits[0, -1].argmax()) == int(token)
+            ids = torch.cat([ids, token[None, None]], dim=1)
+            if int(token) == model.get_base_model().generation_config.eos_token_id:
+                break

@@ -1,0 +1,79 @@
+"""What a dry run says of tokens and memory, against tokenizer and autograd, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from peft import get_peft_model
+
+from arttune import ArtConfig, adapters, training
+from arttune.errors import BadInput
+from arttune.models import load_model
+from arttune.prompts import with_picture
+from arttune.rehearsal import kept_a_token, rehearse
+from arttune.tasks import get_task
+from test_training import problems, settings
+
+__all__ = ["problems"]
+
+
+@pytest.mark.parametrize("name", ["art", "lora"])
+def test_a_backward_pass_keeps_about_what_it_says(name):
+    loaded = load_model("smol", "bfloat16")
+    canvas = ArtConfig(family=loaded.family.name)
+    asked = get_task("svamp").load("train")[:24]
+    shown = [with_picture(one.prompt, canvas.tokens) if name == "art" else one.prompt for one in asked]
+    texts = loaded.tokenizer.apply_chat_template(shown, tokenize=False, add_generation_prompt=True)
+    texts = [text + str(one.completion) for text, one in zip(texts, asked, strict=True)]
+    batch = loaded.tokenizer(texts, return_tensors="pt", padding=True, padding_side="right", add_special_tokens=False)
+    at, ends = torch.arange(batch["input_ids"].shape[1]), batch["attention_mask"].sum(dim=1)[:, None]
+    labels = torch.where((at < ends) & (at >= ends - 16), batch["input_ids"], -100)
+    model = get_peft_model(loaded.model, adapters.configured(name, canvas, 16)).train()
+    if name == "lora":
+        adapters.project_labels_alone(model)
+    own = {one.untyped_storage().data_ptr() for one in [*model.parameters(), *model.buffers()]}
+    kept: dict[int, int] = {}
+
+    def keep(one: torch.Tensor) -> torch.Tensor:
+        storage = one.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return one
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one):
+        loss = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels).loss
+    tokens = int(batch["attention_mask"].sum()) - (23 * canvas.tokens if name == "art" else 0)
+    assert torch.isfinite(loss)
+    assert tokens * kept_a_token(loaded, name, 2) == pytest.approx(sum(kept.values()), rel=0.35)
+
+
+@pytest.mark.parametrize("name", ["art", "lora", "soft-prompt"])
+def test_it_counts_what_the_run_trains_on(name, tiny_folder, problems, tmp_path):
+    run = settings(tiny_folder, problems, adapter=name, steps=2)
+    (tiny_folder / "model.safetensors").unlink()  # it needs no weights
+    found = rehearse(run)
+    tokenizer = training.opened(run, weightless=True)[1].tokenizer
+    one = "<|im_start|>user\n21: say green<|im_end|>\n<|im_start|>assistant\n"
+    assert found.prompt.longest == len(tokenizer(one, add_special_tokens=False)["input_ids"])
+    assert found.problems == {"training": 28, "validation": 4, "test problems": 8}
+    assert found.answer.longest == len("Answer: green")  # a token a byte
+    assert found.picture == (0 if name == "lora" else 64)
+    assert sum(name == "first prompt" for name, _ in found.lines()) == 1
+    shown = "<|vision_start|>(64 x <|image_pad|>)<|vision_end|>" in found.first
+    assert shown == (name == "art")
+
+
+def test_what_it_says_is_trained_is(tiny_folder, problems, tmp_path):
+    for name in ("art", "lora", "soft-prompt"):
+        run = settings(tiny_folder, problems, adapter=name, steps=1)
+        training.train(run, tmp_path / name)
+        assert rehearse(run).trained == training.trained_parameters(tmp_path / name)
+
+
+def test_it_finds_what_a_run_would(tiny_folder, problems):
+    with pytest.raises(BadInput, match="unknown objective"):
+        rehearse(replace(settings(tiny_folder, problems), objective="ppo"))
+    with pytest.raises(BadInput, match="not legal"):
+        rehearse(settings(tiny_folder, problems, size=100))
