@@ -1,0 +1,230 @@
+"""Runs a comparison cell by cell. What is finished is kept, so an interrupted comparison goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+
+from arttune import adapters, training
+from arttune.compare import controls
+from arttune.compare.plan import CONTROLS, Cell, Comparison
+from arttune.errors import BadInput
+from arttune.evaluate import Decoding, evaluate
+from arttune.loading import load
+from arttune.models import Loaded
+from arttune.objectives import Problems
+from arttune.prompts import no_longer, telling_tools
+from arttune.records import read_metrics
+from arttune.settings import Settings
+from arttune.tasks import Problem, Task, get_task
+from arttune.tuner import ArtConfig
+
+CONFIG, DONE = "comparison.yaml", "cell.json"
+WEIGHTS = "adapter_model.safetensors"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A score, and which problems were got right."""
+
+    score: dict[str, Any]
+    right: list[bool]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished cell: how it answered the task, and what else it was asked; what it took."""
+
+    answered: list[Answered]
+    rate: float | None = None
+    parameters: int = 0  # trained
+    size: int = 0  # bytes to ship
+    seconds: float = 0.0  # of training
+
+    @classmethod
+    def read(cls, path: Path) -> Result:
+        """From the file of a finished cell."""
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**held | {"answered": [Answered(**one) for one in held["answered"]]})
+
+
+def compare(
+    plan: Comparison,
+    out: Path,
+    say: Say = lambda line: None,
+    shown: Callable[[dict[Cell, Result]], None] = lambda found: None,
+) -> dict[Cell, Result]:
+    """Run all cells into the folder `out`, or what is missing of them there. `shown` is called after each.
+
+    Raises `BadInput` for anything wrong with the input, and for a folder of another comparison.
+    """
+    hall = Hall(plan, out, say)
+    if not all((out / cell.folder / DONE).is_file() for cell in plan.cells()):
+        hall.tasks  # noqa: B018  what is wrong with them shows before the first cell is run
+    _folder(plan, out)
+    found: dict[Cell, Result] = {}
+    for cell in plan.cells():
+        path = out / cell.folder / DONE
+        if not path.is_file():
+            result = hall.control(cell) if cell.name in CONTROLS else hall.trained(cell)
+            path.parent.mkdir(exist_ok=True)
+            scratch = path.with_suffix(".tmp")
+            scratch.write_text(json.dumps(asdict(result)) + "\n", encoding="utf-8")
+            scratch.replace(path)
+        found[cell] = Result.read(path)
+        shown(found)
+    return found
+
+
+def _folder(plan: Comparison, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    there, scratch = out / CONFIG, out / f".{CONFIG}"
+    plan.write(scratch)
+    if there.is_file() and there.read_text(encoding="utf-8") != scratch.read_text(encoding="utf-8"):
+        scratch.unlink()
+        raise BadInput(f"{out} holds another comparison, see {there}; choose another folder")
+    if not there.is_file() and any(path.name != scratch.name for path in out.iterdir()):
+        scratch.unlink()
+        raise BadInput(f"{out} exists and is no comparison; choose another folder")
+    scratch.replace(there)
+
+
+@dataclass
+class Hall:
+    """Where the cells of a comparison hang: the model, the problems, and the folder for what is found."""
+
+    plan: Comparison
+    out: Path
+    say: Say
+    rates: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def opened(self) -> tuple[Problems, Loaded]:
+        """The problems of the run that all have in common, and the model."""
+        return training.opened(self.plan.run)
+
+    @cached_property
+    def canvas(self) -> ArtConfig:
+        """The canvas of that run."""
+        return training.canvas_config(self.plan.run, self.opened[1])
+
+    @cached_property
+    def tasks(self) -> list[tuple[Task, list[Problem]]]:
+        """The task and what else is asked, with the problems that are put to all."""
+        (problems, loaded), run = self.opened, self.plan.run
+        found = [(problems.task, problems.test)]
+        for name in self.plan.also:
+            task = get_task(name)
+            asked = no_longer(telling_tools(task.load("test"), loaded.tokenizer), loaded.tokenizer, run.max_prompt)
+            found.append((task, asked[: run.test_limit or None]))
+        return found
+
+    def control(self, cell: Cell) -> Result:
+        """The scores of what is not trained."""
+        self.say(f"{CONTROLS[cell.name]}, seed {cell.seed}")
+        problems, loaded = self.opened
+        with controls.seeing(self.plan, cell, loaded, self.canvas) as (model, tokens):
+
+            def right(put: controls.Put) -> int:
+                found = self._answered(model, tokens, cell, problems.task, problems.validation, put, "validation")
+                return int(found.score["correct"])
+
+            put = controls.wording(self.plan, cell, loaded, self.canvas, problems, right)
+            return Result([self._answered(model, tokens, cell, *each, put) for each in self.tasks])
+
+    def trained(self, cell: Cell) -> Result:
+        """The scores of an adapter, which is trained first."""
+        rate = self._rate(cell.name)
+        folder = self.out / cell.folder
+        self.say(f"{cell.name}, seed {cell.seed}, at a rate of {rate:g}")
+        scores = self._run(self.plan.settings(cell, rate), folder, "test")
+        lines = (folder / training.SAMPLES).read_text(encoding="utf-8").splitlines()
+        answered = [Answered(scores[-1], [json.loads(line)["trained"]["correct"] for line in lines])]
+        if self.plan.also:
+            paints, base = cell.name == adapters.ART, self.opened[1].model
+            model = load(base, folder / training.ART) if paints else PeftModel.from_pretrained(base, str(folder))
+            tokens = self.canvas.tokens if paints else 0
+            answered += [self._answered(model, tokens, cell, *each) for each in self.tasks[1:]]
+            adapters.without(model)
+        file = folder / (training.ART if cell.name == adapters.ART else WEIGHTS)
+        seconds = sum(line.get("seconds", 0.0) for line in read_metrics(folder / training.METRICS))
+        return Result(answered, rate, training.trained_parameters(folder), file.stat().st_size, seconds)
+
+    def _answered(
+        self,
+        model: Any,
+        tokens: int,
+        cell: Cell,
+        task: Task,
+        problems: list[Problem],
+        put: controls.Put = lambda one: one,
+        split: str = "test",
+    ) -> Answered:
+        run = self.plan.run
+        score, samples = evaluate(
+            model,
+            self.opened[1].tokenizer,
+            task,
+            [put(one) for one in problems],
+            split=split,
+            model_name=run.model,
+            adapter=cell.name,
+            seed=cell.seed,
+            picture_tokens=tokens,
+            decoding=Decoding(run.max_new_tokens or task.max_new_tokens, presence_penalty=run.presence_penalty),
+        )
+        return Answered(score.as_dict(), [sample.correct for sample in samples])
+
+    def _rate(self, name: str) -> float:
+        """The rate that short runs with each of the adapter's rates speak for.
+
+        Of those whose validation score is within a standard error of the best one's, it is the one that learned most:
+        of so few problems chance decides who comes first, while the loss, or the reward, is of many.
+        """
+        if name not in self.rates:
+            tried = (
+                [self._tried(name, rate) for rate in self.plan.rates[name]] if len(self.plan.rates[name]) > 1 else []
+            )
+            leader = max((share - error for share, error, *_ in tried), default=0.0)
+            near = [(learned, rate) for share, _, learned, rate in tried if share >= leader]
+            self.rates[name] = max(near)[1] if near else self.plan.rates[name][0]
+        return self.rates[name]
+
+    def _tried(self, name: str, rate: float) -> tuple[float, float, float, float]:
+        """Validation accuracy, its standard error, how well the last steps went, and the rate."""
+        folder = self.out / "search" / f"{name}-{rate:g}"
+        self.say(f"trying {name} at a rate of {rate:g}")
+        score = self._run(self.plan.search(name, rate), folder, "validation")[-1]
+        share = score["accuracy"]
+        key, sign = ("reward", 1.0) if self.plan.run.objective == "grpo" else ("loss", -1.0)
+        course = [sign * line[key] for line in read_metrics(folder / training.METRICS) if key in line]
+        last = course[-max(1, len(course) // 5) :]
+        learned = sum(last) / len(last)
+        return (
+            share,
+            math.sqrt(share * (1 - share) / score["n"]),
+            learned if math.isfinite(learned) else -math.inf,
+            rate,
+        )
+
+    def _run(self, settings: Settings, folder: Path, split: str) -> list[dict[str, Any]]:
+        """The scores of a run, which is begun, gone on with, or already done."""
+        results = folder / training.RESULTS
+        if not results.is_file():
+            if (folder / training.CONFIG).is_file():
+                training.resume(folder, {}, self.say, split)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+                training.train(settings, folder, self.say, split)
+        scores: list[dict[str, Any]] = json.loads(results.read_text(encoding="utf-8"))["scores"]
+        return scores

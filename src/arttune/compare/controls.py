@@ -1,0 +1,94 @@
+"""Controls: what needs no training, and what a painting has to beat.
+
+Texts are put into the prompts, pictures are shown as they are. A random string and a grey or noise picture take as much
+room as a painting; an instruction and worked examples are what one writes who has none.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from arttune.canvas import Painting, start_pixels
+from arttune.compare.plan import Cell, Comparison
+from arttune.loading import shown
+from arttune.models import Loaded
+from arttune.objectives import Problems
+from arttune.prompts import with_instruction
+from arttune.tasks import Problem
+from arttune.tasks.task import Message
+from arttune.tuner import ArtConfig
+
+PICTURES = {"blank": "grey", "noise": "noise"}
+
+Put = Callable[[Problem], Problem]
+
+
+@contextmanager
+def seeing(plan: Comparison, cell: Cell, loaded: Loaded, canvas: ArtConfig) -> Iterator[tuple[Any, int]]:
+    """The model as a control has it, and how many tokens its picture is, 0 for none."""
+    if cell.name not in ("blank", "noise", "artwork"):
+        yield loaded.model, 0
+        return
+    start = PICTURES.get(cell.name) or str(plan.artwork)
+    model = shown(loaded.model, Painting(start_pixels(start, canvas.canvas_size, canvas.ground, cell.seed)))
+    try:
+        yield model, canvas.tokens
+    finally:
+        model.unload()
+
+
+def wording(
+    plan: Comparison, cell: Cell, loaded: Loaded, canvas: ArtConfig, problems: Problems, right: Callable[[Put], int]
+) -> Put:
+    """How a control words a problem. `right` says how many validation problems a wording gets right."""
+    if cell.name == "instruction":
+        tried: list[Put] = [told(text) for text in plan.instructions]
+        return tried[0] if len(tried) == 1 else max(tried, key=right)
+    if cell.name == "few-shot":
+        examples = random.Random(cell.seed).sample(problems.train, plan.shots)
+        return lambda one: replace(one, prompt=with_examples(one, examples))
+    if cell.name == "random-string":
+        text = random_string(loaded.tokenizer, canvas.tokens, cell.seed)
+        return lambda one: replace(one, prompt=with_prefix(one.prompt, text))
+    return lambda one: one
+
+
+def told(instruction: str) -> Put:
+    """Problems that end with an instruction."""
+    return lambda one: replace(one, prompt=with_instruction(one.prompt, instruction))
+
+
+def with_examples(problem: Problem, examples: list[Problem]) -> list[Message]:
+    """The conversation with solved problems before it, as earlier turns."""
+    first = 1 if problem.prompt[0]["role"] == "system" else 0
+    before: list[Message] = []
+    for one in examples:
+        before += [turn for turn in one.prompt if turn["role"] != "system"]
+        before.append({"role": "assistant", "content": str(one.completion)})
+    return [*problem.prompt[:first], *before, *problem.prompt[first:]]
+
+
+def with_prefix(conversation: list[Message], text: str) -> list[Message]:
+    """The conversation whose first user turn begins with `text`: where a picture would stand."""
+    at = next(i for i, turn in enumerate(conversation) if turn["role"] == "user")
+    turn = {"role": "user", "content": f"{text}\n{conversation[at]['content']}"}
+    return [*conversation[:at], turn, *conversation[at + 1 :]]
+
+
+def random_string(tokenizer: PreTrainedTokenizerBase, tokens: int, seed: int) -> str:
+    """A text that the tokenizer reads as so many tokens, drawn from its vocabulary."""
+    chance, special = random.Random(seed), set(tokenizer.all_special_ids)
+    ids: list[int] = []
+    while len(ids) < tokens:
+        more = [one for one in (chance.randrange(len(tokenizer)) for _ in range(tokens)) if one not in special]
+        text = str(tokenizer.decode([*ids, *more]))
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"][:tokens]
+        if tokenizer(tokenizer.decode(ids), add_special_tokens=False)["input_ids"] != ids:
+            ids = []
+    return str(tokenizer.decode(ids))

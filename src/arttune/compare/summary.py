@@ -1,0 +1,171 @@
+"""What a comparison found: `compare.json`, a Markdown table a task with paired tests, and a plot.
+
+The same problems are put to all, so differences are tested in pairs: of each problem the share of seeds that got it
+right, in one arm less in the other. By chance each such difference might as well have the other sign; the p-value is
+how often signs drawn at random make a mean difference as large (a permutation test), and the interval of the
+difference comes from problems drawn again with replacement (a bootstrap). Problems, not seeds, are what is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from arttune.compare.cells import Answered, Result
+from arttune.compare.plan import CONTROLS, Cell
+from arttune.evaluate import wilson
+from arttune.report.plots import ACCENT, INK
+
+DRAWS = 10_000
+AGAINST = ("none", "lora")
+COLUMNS = (
+    *("", "accuracy", "by seed", "format", "against text only", "against LoRA"),
+    *("rate", "trained", "to ship", "training", "tokens a request"),
+)
+
+Found = Mapping[Cell, Result]
+Arm = dict[str, list[Answered]]  # of one task: adapters and controls with a score for each seed
+
+
+def write(found: Found, out: Path, title: str) -> None:
+    """`compare.json`, `compare.md` and `compare.png` in `out`."""
+    arms = by_task(found)
+    scores = [
+        score.score | _beside(result, score)
+        for at in range(len(arms))
+        for result in found.values()
+        for score in [result.answered[at]]
+    ]
+    tests = [{"task": task} | test for task, arm in arms.items() for test in pairs(arm)]
+    text = json.dumps({"scores": scores, "pairs": tests}, indent=2) + "\n"
+    (out / "compare.json").write_text(text, encoding="utf-8")
+    (out / "compare.md").write_text(markdown(found, title), encoding="utf-8")
+    plot(found, out / "compare.png", title)
+
+
+def _beside(result: Result, answered: Answered) -> dict[str, Any]:
+    return {
+        "learning_rate": result.rate,
+        "trained_parameters": result.parameters,
+        "bytes": result.size,
+        "training_seconds": round(result.seconds, 1),
+        "tokens_a_request": round(_tokens(answered), 1),
+    }
+
+
+def _tokens(answered: Answered) -> float:
+    return float(answered.score["tokens"] / max(1, answered.score["n"]))
+
+
+def by_task(found: Found) -> dict[str, Arm]:
+    """The scores of each task, the trained one first, under the names of the cells in their order."""
+    arms: dict[str, Arm] = {}
+    for cell, result in found.items():
+        for one in result.answered:
+            arms.setdefault(one.score["task"], {}).setdefault(cell.name, []).append(one)
+    return arms
+
+
+def shares(answered: list[Answered]) -> np.ndarray:
+    """`(problems,)`: the share of seeds with which each problem was got right."""
+    return np.mean([one.right for one in answered], axis=0)
+
+
+def paired(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, tuple[float, float], float]:
+    """The mean difference, its 95 % interval, and the p-value, two-sided."""
+    chance, difference = np.random.default_rng(0), ours - theirs
+    mean, n = float(difference.mean()), len(difference)
+    signs = chance.choice([-1.0, 1.0], size=(DRAWS, n))
+    flipped = np.abs(signs @ difference / n)
+    p = float((1 + (flipped >= abs(mean) - 1e-12).sum()) / (1 + DRAWS))
+    drawn = difference[chance.integers(0, n, size=(DRAWS, n))].mean(axis=1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return mean, (float(low), float(high)), p
+
+
+def pairs(arm: Arm) -> list[dict[str, Any]]:
+    """Each adapter and control against text only and against LoRA."""
+    made = []
+    for name, answered in arm.items():
+        for other in AGAINST:
+            if other != name and other in arm:
+                mean, interval, p = paired(shares(answered), shares(arm[other]))
+                made.append({"name": name, "against": other, "difference": mean, "ci95": list(interval), "p": p})
+    return made
+
+
+def pooled(answered: list[Answered]) -> tuple[int, int]:
+    """Right answers and answers, over all seeds."""
+    return sum(one.score["correct"] for one in answered), sum(one.score["n"] for one in answered)
+
+
+def markdown(found: Found, title: str) -> str:
+    """The tables that go into a document."""
+    took = {cell.name: [other for same, other in found.items() if same.name == cell.name] for cell in found}
+    lines = [f"### {title}"]
+    for task, arm in by_task(found).items():
+        tests = {(one["name"], one["against"]): one for one in pairs(arm)}
+        n = next(iter(arm.values()))[0].score["n"]
+        lines += ["", f"{task}, {n} test problems:", ""]
+        lines += ["| " + " | ".join(COLUMNS) + " |", "| --- " * len(COLUMNS) + "|"]
+        for name, answered in arm.items():
+            correct, asked = pooled(answered)
+            low, high = wilson(correct, asked)
+            results = took[name]
+            cells = [
+                CONTROLS.get(name, name),
+                f"{correct / asked:.1%} [{low:.1%}, {high:.1%}]",
+                ", ".join(f"{one.score['accuracy']:.1%}" for one in answered),
+                f"{np.mean([one.score['format_rate'] for one in answered]):.0%}",
+                *(_difference(tests.get((name, other))) for other in AGAINST),
+                f"{results[0].rate:g}" if results[0].rate else "",
+                f"{results[0].parameters:,}" if results[0].parameters else "",
+                f"{results[0].size / 1024:,.0f} KiB" if results[0].size else "",
+                f"{np.mean([one.seconds for one in results]):.0f} s" if results[0].seconds else "",
+                f"{np.mean([_tokens(one) for one in answered]):.0f}",
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _difference(test: dict[str, Any] | None) -> str:
+    if test is None:
+        return ""
+    low, high = test["ci95"]
+    return f"{100 * test['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], p {test['p']:.2g}"
+
+
+def plot(found: Found, path: Path, title: str) -> None:
+    """Accuracy of each with its interval over all seeds, a dot a seed, a panel a task."""
+    arms = by_task(found)
+    most = max(len(arm) for arm in arms.values())
+    figure, axes = plt.subplots(
+        1, len(arms), figsize=(3.5 + 3.5 * len(arms), 1 + 0.4 * most), sharey=True, squeeze=False
+    )
+    for axis, (task, arm) in zip(axes[0], arms.items(), strict=True):
+        names = [*arm][::-1]
+        for line, name in enumerate(names):
+            correct, n = pooled(arm[name])
+            low, high = wilson(correct, n)
+            colour = ACCENT if name == "art" else INK
+            axis.plot(
+                [100 * low, 100 * high], [line, line], color=colour, linewidth=6, alpha=0.25, solid_capstyle="butt"
+            )
+            axis.plot([100 * correct / n], [line], "|", color=colour, markersize=14, markeredgewidth=2)
+            each = [100 * one.score["accuracy"] for one in arm[name]]
+            axis.plot(each, [line] * len(each), "o", color=colour, markersize=4, alpha=0.8)
+        axis.set_yticks(range(len(names)), [CONTROLS.get(name, name) for name in names])
+        axis.set_xlim(left=0)
+        axis.set_title(task, fontsize=10)
+        axis.set_xlabel("test problems right, %")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="x", alpha=0.15)
+    figure.suptitle(title, fontsize=11)
+    figure.tight_layout()
+    figure.savefig(path, dpi=140)
+    plt.close(figure)

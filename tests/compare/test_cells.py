@@ -1,0 +1,156 @@
+"""A comparison runs its cells once each, goes on after an interruption, and scores all on the same problems."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from arttune import training
+from arttune.compare import Comparison, cells, compare, summary
+from arttune.compare.plan import CONTROLS, Cell
+from arttune.errors import BadInput
+from arttune.scoring import Request, open_request
+from test_training import problems, settings
+
+__all__ = ["problems"]
+
+
+def plan(tiny_folder, problems, **changes) -> Comparison:
+    run = settings(tiny_folder, problems, steps=4, test_limit=6)
+    chosen = {"seeds": [0, 1], "rates": {"art": [0.02, 0.2], "lora": [1e-3], "soft-prompt": [1e-2]}}
+    return Comparison(run=run, **(chosen | changes))
+
+
+def test_all_cells_are_scored_on_the_same_problems(tiny_folder, problems, tmp_path):
+    chosen = plan(
+        tiny_folder,
+        problems,
+        controls=[*CONTROLS],
+        artwork="recipes/compare/orchard.png",
+        instructions=["Say a word.", "Say it loud."],
+        shots=2,
+        also=["svamp"],
+    )
+    out, seen = tmp_path / "out", []
+    found = compare(chosen, out, shown=lambda found: seen.append(len(found)))
+    assert [*found] == chosen.cells()
+    assert seen == list(range(1, len(found) + 1))
+    assert {path.name for path in (out / "search").iterdir()} == {"art-0.02", "art-0.2"}
+    for cell, result in found.items():
+        own, other = result.answered
+        assert (own.score["task"], own.score["n"], len(own.right)) == ("own", 6, 6)
+        assert (other.score["task"], other.score["n"]) == ("svamp", 6)
+        assert (own.score["adapter"], own.score["seed"], own.score["split"]) == (cell.name, cell.seed, "test")
+        assert sum(own.right) == own.score["correct"]
+        assert (result.parameters > 0, result.size > 0) == (cell.name not in CONTROLS,) * 2
+    assert found[Cell("art", 0)].parameters == 3 * 224 * 224
+    summary.write(found, out, "a title")
+    scores = json.loads((out / "compare.json").read_text())["scores"]
+    assert [(s["task"], s["adapter"], s["seed"]) for s in scores] == [
+        (task, cell.name, cell.seed) for task in ("own", "svamp") for cell in found
+    ]
+    assert (scores[0]["adapter"], scores[len(found) - 1]["adapter"]) == ("none", "soft-prompt")
+
+
+def test_a_trained_cell_is_what_eval_says_of_its_folder(tiny_folder, problems, tmp_path):
+    chosen = plan(tiny_folder, problems, seeds=[1], rates={name: [0.01] for name in ("art", "lora", "soft-prompt")})
+    found = compare(replace(chosen, also=["svamp"]), tmp_path / "out")
+    for name in ("art", "lora", "soft-prompt"):
+        request = Request(
+            str(tiny_folder),
+            "svamp",
+            str(tmp_path / "out" / f"{name}-1"),
+            limit=6,
+            max_new_tokens=8,
+            dtype="float32",
+            threads=1,
+        )
+        score, samples = open_request(request).run()
+        assert found[Cell(name, 1)].answered[1].right == [sample.correct for sample in samples]
+        assert found[Cell(name, 1)].answered[1].score["tokens"] == score.tokens
+
+
+def test_an_interrupted_comparison_goes_on(tiny_folder, problems, tmp_path, monkeypatch):
+    chosen = plan(tiny_folder, problems, adapters=["art"], controls=[])
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    expected = compare(chosen, whole)
+    train, begun = training.train, []
+
+    def failing(settings, out, *rest):
+        begun.append(out.name)
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return train(settings, out, *rest)
+
+    monkeypatch.setattr(training, "train", failing)
+    with pytest.raises(KeyboardInterrupt):
+        compare(chosen, cut)
+    found = compare(chosen, cut)
+    assert begun == ["art-0.02", "art-0.2", "art-0", "art-0", "art-1"]
+    assert [one.answered[0].right for one in found.values()] == [one.answered[0].right for one in expected.values()]
+    assert (whole / "art-1" / "art.png").read_bytes() != (whole / "art-0" / "art.png").read_bytes()
+    assert compare(chosen, cut).keys() == found.keys()
+    assert len(begun) == 5
+
+
+def test_another_comparison_is_not_mixed_in(tiny_folder, problems, tmp_path):
+    chosen = plan(tiny_folder, problems, adapters=[], controls=["blank"], seeds=[0])
+    compare(chosen, tmp_path / "out")
+    with pytest.raises(BadInput, match="another comparison"):
+        compare(replace(chosen, seeds=[1]), tmp_path / "out")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thing").write_text("mine")
+    with pytest.raises(BadInput, match="no comparison"):
+        compare(chosen, tmp_path / "other")
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["thing"]
+
+
+def test_the_rate_is_chosen_without_the_test_problems(tiny_folder, problems, tmp_path, monkeypatch):
+    chosen = plan(tiny_folder, problems, adapters=["art"], controls=[])
+    hall = cells.Hall(chosen, tmp_path, str)
+    asked = []
+    monkeypatch.setattr(cells.Hall, "_run", lambda self, settings, folder, split: asked.append(split) or made[folder])
+    made = {}
+    for rate, correct, losses in ((0.02, 5, [3, 2]), (0.2, 6, [3, 2.5])):
+        folder = tmp_path / "search" / f"art-{rate:g}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.jsonl").write_text("".join(f'{{"loss": {loss}}}\n' for loss in losses))
+        made[folder] = [{"accuracy": correct / 20, "n": 20}]
+    assert hall._rate("art") == 0.02  # both do as well, but for chance, and it learned more
+    made[tmp_path / "search" / "art-0.2"] = [{"accuracy": 0.9, "n": 20}]
+    assert cells.Hall(chosen, tmp_path, str)._rate("art") == 0.2
+    assert set(asked) == {"validation"}
+
+
+def test_a_file_is_read_as_it_was_written(tiny_folder, problems, tmp_path):
+    chosen = plan(tiny_folder, problems, also=["svamp"])
+    chosen.write(tmp_path / "c.yaml")
+    assert Comparison.read(tmp_path / "c.yaml") == chosen
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"adapter": "lora"}, "adapter is what a comparison varies"),
+        ({"colour": "red"}, "unknown setting colour"),
+        ({"adapters": ["lora", "dora"]}, "there is no dora"),
+        ({"controls": ["nothing"]}, "there is no nothing"),
+        ({"controls": ["instruction"]}, "add instructions"),
+        ({"controls": ["artwork"]}, "artwork is None"),
+        ({"seeds": [1, 1]}, "name each once"),
+        ({"seeds": 1}, "must be a list"),
+        ({"rates": {"art": [0]}}, "numbers above 0"),
+        ({"rates": {"ink": [1]}}, "there is no ink"),
+        ({"validation": 0}, "give one each"),
+        ({"steps": 0}, "steps is 0"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_named(changes, told, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(changes))
+    with pytest.raises(BadInput, match=told) as raised:
+        Comparison.read(path)
+    assert str(path) in str(raised.value)

@@ -1,0 +1,34 @@
+"""Controls take as much room as a painting, and say what they should where they should."""
+
+from __future__ import annotations
+
+import pytest
+
+import zoo
+from arttune.compare.controls import random_string, with_examples, with_prefix
+from arttune.tasks import get_task
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_random_string_is_as_long_as_the_picture(seed):
+    tokenizer = zoo.tokenizer()
+    text = random_string(tokenizer, 64, seed)
+    assert len(tokenizer(text, add_special_tokens=False)["input_ids"]) == 64
+    assert text == random_string(tokenizer, 64, seed) != random_string(tokenizer, 64, seed + 1)
+
+
+def test_examples_are_earlier_turns():
+    first, second, asked = get_task("svamp").load("train")[:3]
+    turns = with_examples(asked, [first, second])
+    assert [turn["role"] for turn in turns] == ["user", "assistant"] * 2 + ["user"]
+    assert (turns[0], turns[2], turns[4]) == (first.prompt[0], second.prompt[0], asked.prompt[0])
+    assert (turns[1]["content"], turns[3]["content"]) == (first.completion, second.completion)
+
+
+def test_the_system_turn_stays_first():
+    prompt = [{"role": "system", "content": "be"}, {"role": "user", "content": "ask"}]
+    assert with_prefix(prompt, "xyz") == [prompt[0], {"role": "user", "content": "xyz\nask"}]
+    one = get_task("sgd").load("train")[0]
+    turns = with_examples(one, [one])
+    assert [turn["role"] for turn in turns].count("system") == 1
+    assert turns[0] == one.prompt[0]
