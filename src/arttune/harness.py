@@ -1,0 +1,81 @@
+"""lm-evaluation-harness (EleutherAI) with a painting: its model `arttune`, so that its tasks run with the picture.
+
+    arttune lm-eval run --model arttune --model_args pretrained=smol,painting=runs/svamp/art.png \\
+        --tasks gsm8k_cot_zeroshot --apply_chat_template
+
+Releases after 0.4.13 find the model by themselves (`lm-eval run --model arttune ...`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lm_eval.__main__ import cli_evaluate
+from lm_eval.api.registry import register_model
+from lm_eval.models.huggingface import HFLM
+from transformers import GenerationConfig
+
+from arttune.canvas import Painting
+from arttune.errors import BadInput
+from arttune.loading import load
+from arttune.models import load_model
+from arttune.prompts import START, fix_template, placeholder, with_picture
+from arttune.scoring import painting_file
+from arttune.tuner import art_layer
+
+__all__ = ["ArtLM", "cli_evaluate"]
+
+
+@register_model("arttune")
+class ArtLM(HFLM):  # type: ignore[misc]  # the harness has no types
+    """The harness's transformers model that looks at a painting.
+
+    `pretrained` is what `arttune eval --model` takes, `painting` a PNG or run folder (none: the text alone), `dtype`
+    bfloat16, float32 or auto, the faster here; what else `hf` takes of an initialised model goes on to it. The picture
+    stands in the first user turn, or, without a chat template, before everything else.
+    """
+
+    def __init__(self, pretrained: str = "smol", painting: str | None = None, dtype: str = "auto", **rest: Any) -> None:
+        art = painting_file(painting) if painting else None
+        made = Painting.load(art).provenance if art else None
+        loaded = load_model(pretrained, dtype)
+        fix_template(loaded.tokenizer, made.template if made else {})
+        model, own = loaded.model, loaded.model.generation_config
+        # Greedy is greedy: some checkpoints penalise repetition, see `evaluate.greedy`.
+        model.generation_config = GenerationConfig(
+            eos_token_id=own.eos_token_id, bos_token_id=own.bos_token_id, pad_token_id=loaded.tokenizer.pad_token_id
+        )
+        self.picture = 0
+        if art is not None:
+            model = load(model, art)
+            self.picture = art_layer(model).configs["default"].tokens
+        rest.pop("device", None)  # the model is where it is
+        super().__init__(pretrained=model, tokenizer=loaded.tokenizer, **rest)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The conversation as text, with the picture."""
+        shown = with_picture(chat_history, self.picture) if self.picture else chat_history
+        return str(super().apply_chat_template(shown, add_generation_prompt))
+
+    def tok_encode(self, string: str, *args: Any, **kwargs: Any) -> list[int]:
+        """Token ids, with those of the picture."""
+        return list(super().tok_encode(self._shown(string), *args, **kwargs))
+
+    def tok_batch_encode(
+        self,
+        strings: list[str],
+        padding_side: str = "left",
+        left_truncate_len: int | None = None,
+        truncation: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and mask `(rows, length)`. Raises `BadInput` if a row is so long that its picture would be cut."""
+        shown = [self._shown(one) for one in strings]
+        ids, mask = super().tok_batch_encode(shown, padding_side, left_truncate_len, truncation)
+        pads = (ids == self.model.config.image_token_id).sum(dim=1)
+        if self.picture and bool((pads != self.picture).any()):
+            raise BadInput(f"a prompt is longer than {left_truncate_len} tokens; cutting it would cut the picture")
+        return ids, mask
+
+    def _shown(self, text: str) -> str:
+        return text if not self.picture or START in text else placeholder(self.picture) + text
