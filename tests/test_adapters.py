@@ -11,6 +11,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 import zoo
 from arttune import ArtConfig, adapters, training
+from arttune.errors import BadInput
 from arttune.evaluate import Decoding, greedy
 from arttune.scoring import Request, open_request
 from test_training import problems, settings
@@ -105,3 +106,20 @@ def test_greedy_answers_are_those_of_the_forward_pass_that_was_trained(name, fam
             ids = torch.cat([ids, token[None, None]], dim=1)
             if int(token) == model.get_base_model().generation_config.eos_token_id:
                 break
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"adapter": "soft-prompt", "objective": "grpo"}, "a soft-prompt learns by sft alone"),
+        (
+            {"adapter": "lora", "objective": "grpo", "rollouts": "http://x"},
+            "a server .* has no lora",
+        ),
+        ({"adapter": "dora"}, "adapter is 'dora'; use art, lora, soft-prompt"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(changes, told, tiny_folder, problems, tmp_path):
+    with pytest.raises(BadInput, match=told):
+        training.train(settings(tiny_folder, problems, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

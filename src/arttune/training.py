@@ -110,6 +110,10 @@ def opened(settings: Settings, weightless: bool = False) -> tuple[Problems, Load
     """Problems and model of a run, everything checked; see `load_model`. Raises `BadInput`."""
     if settings.objective not in OBJECTIVES:
         raise BadInput(f"unknown objective {settings.objective!r}; there are {', '.join(OBJECTIVES)}")
+    if settings.adapter == adapters.SOFT_PROMPT and settings.objective != "sft":
+        raise BadInput(f"a soft-prompt learns by sft alone here, not by {settings.objective}: use art or lora")
+    if settings.adapter != adapters.ART and settings.objective == "grpo" and settings.rollouts != "model":
+        raise BadInput(f"a server is shown a picture, and has no {settings.adapter}: leave rollouts at model")
     find = partial(get_task, settings.task, grader=settings.grader, reward=settings.reward)
     data = Path(settings.data) if settings.data else None
     test_data = Path(settings.test_data) if settings.test_data else None

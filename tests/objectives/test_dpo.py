@@ -13,6 +13,15 @@ PROBLEMS = [
 ]
 
 
+def test_lora_learns_it_too(tmp_path):
+    made = studio(tmp_path, problems=PROBLEMS, objective="dpo", adapter="lora", steps=12, learning_rate=0.01, beta=0.5)
+    trainer = dpo(made)
+    trainer.train()
+    margins = [line["rewards/margins"] for line in trainer.state.log_history if "rewards/margins" in line]
+    assert margins[0] == 0
+    assert margins[-1] > 0.1
+
+
 def test_the_margin_grows_and_the_start_is_the_reference(tmp_path):
     made = studio(tmp_path, problems=PROBLEMS, objective="dpo", steps=12, learning_rate=0.05, beta=0.5)
     before = art_layer(made.model).painting().pixels.float()

@@ -49,6 +49,15 @@ def test_a_simple_reward_rises_within_thirty_steps(tmp_path):
     assert moved.mean() > 5
 
 
+def test_lora_learns_it_from_the_same_rollouts(tmp_path):
+    few = {"batch_size": 128, "generations": 32, "steps": 30, "learning_rate": 0.01}
+    trainer = grpo(studio(tmp_path, task=KEEN, objective="grpo", adapter="lora", **few))
+    trainer.train()
+    lines = [line for line in trainer.state.log_history if "reward" in line]
+    assert rise(lines) > 1.5
+    assert lines[0]["completions/mean_length"] > 0
+
+
 def test_it_does_not_without_the_canvas_gradient(tmp_path):
     lines, moved = learn(tmp_path, blind=True)
     assert rise(lines) < 1.3

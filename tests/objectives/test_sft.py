@@ -8,6 +8,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 import zoo
 from arttune import ArtConfig
+from arttune.adapters import configured
 from arttune.families import QWEN2_5_VL
 from arttune.models import Loaded
 from arttune.objectives import Problems, Studio
@@ -32,8 +33,8 @@ def studio(tmp_path, problems=PROBLEMS, task=TASK, **changes) -> Studio:
     settings = Settings(
         **({"steps": 2, "batch_size": 4, "warmup": 0, "validation": 0, "schedule": "constant"} | changes)
     )
-    config = ArtConfig(start="noise")
-    model = get_peft_model(base, config)
+    config = ArtConfig(start="noise", family="qwen2_5_vl")
+    model = get_peft_model(base, configured(settings.adapter, config, 4))
     tmp_path.mkdir(exist_ok=True)
     sets = Problems(task, problems, [], [])
     return Studio(settings, loaded, model, config, sets, Metrics(tmp_path / "metrics.jsonl"), tmp_path, print)
