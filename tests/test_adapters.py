@@ -7,13 +7,15 @@ import json
 import pytest
 import torch
 from peft import get_peft_model
+from transformers import AutoTokenizer
 from trl.trainer.utils import add_fused_lm_head
 
 import zoo
 from arttune import ArtConfig, adapters, training
 from arttune.errors import BadInput
-from arttune.evaluate import Decoding, greedy
-from arttune.scoring import Request, open_request
+from arttune.evaluate import Decoding, answers, greedy
+from arttune.scoring import Request, open_request, painting_file
+from arttune.tasks import Problem
 from test_training import problems, settings
 from test_tree import FIELDS, close
 from tuner.test_model import with_labels
@@ -108,6 +110,36 @@ def test_greedy_answers_are_those_of_the_forward_pass_that_was_trained(name, fam
                 break
 
 
+def test_eval_of_a_run_has_its_template_and_says_what_it_holds(tiny_folder, problems, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    tokenizer.chat_template = "{% if loud %}LOUD {% endif %}" + tokenizer.chat_template
+    tokenizer.save_pretrained(tiny_folder)
+    training.train(settings(tiny_folder, problems, adapter="lora", steps=1, template="loud=true"), tmp_path / "run")
+    ready = open_request(Request(str(tiny_folder), str(problems), str(tmp_path / "run")))
+    assert ready.loaded.tokenizer.apply_chat_template(ready.problems[0].prompt, tokenize=False)[:5] == "LOUD "
+    with pytest.raises(BadInput, match="another adapter than a painting"):
+        painting_file(str(tmp_path / "run"))
+
+
+def test_a_gradient_that_is_not_finite_moves_nothing():
+    model = adapted("lora")
+    adam = adapters.optimizer(model, 1e-3, 0.0)
+    (group,) = adam.param_groups
+    before = [weight.detach().clone() for weight in group["params"]]
+    for weight in group["params"]:
+        weight.grad = torch.full_like(weight, float("nan"))
+    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+        adam.step()
+    assert all(torch.equal(one, other) for one, other in zip(before, group["params"], strict=True))
+
+
+def test_a_soft_prompt_is_counted_as_the_picture_is():
+    asked = [Problem([{"role": "user", "content": "x"}])]
+    plain, soft = zoo.tiny("qwen2_5_vl"), adapted("soft-prompt")
+    read = [answers(model, zoo.tokenizer(), asked, Decoding(1))[1] for model in (plain, soft)]
+    assert read[1] - read[0] == 64
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -119,7 +151,6 @@ def test_greedy_answers_are_those_of_the_forward_pass_that_was_trained(name, fam
         ({"adapter": "dora"}, "adapter is 'dora'; use art, lora, soft-prompt"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(changes, told, tiny_folder, problems, tmp_path):
+def test_what_cannot_be_trained_is_refused(changes, told, tiny_folder, problems):
     with pytest.raises(BadInput, match=told):
-        training.train(settings(tiny_folder, problems, **changes), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+        settings(tiny_folder, problems, **changes)

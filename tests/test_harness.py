@@ -8,7 +8,9 @@ import sys
 
 import lm_eval
 import pytest
+import torch
 import yaml
+from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 
 from arttune import harness
@@ -17,6 +19,9 @@ from arttune.errors import BadInput
 from arttune.prompts import placeholder
 from arttune.scoring import Request, open_request
 from arttune.tasks import get_task
+from test_training import problems
+
+__all__ = ["problems"]
 
 LENGTH = 6
 
@@ -28,12 +33,12 @@ def art(tmp_path):
 
 
 @pytest.fixture
-def tasks(tmp_path):
-    """A task of the harness that generates answers to six SVAMP problems and needs no hub."""
-    rows = [{"q": one.prompt[0]["content"], "a": one.answer} for one in get_task("svamp").load("test")[:6]]
+def tasks(problems, tmp_path):
+    """A task of the harness that generates answers to our own problems and needs no hub."""
+    rows = [{"q": one.prompt[0]["content"], "a": one.answer} for one in get_task(str(problems)).load("test")[:6]]
     (tmp_path / "rows.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = {
-        "task": "own_svamp",
+        "task": "own_words",
         "dataset_path": "json",
         "dataset_kwargs": {"data_files": {"test": str(tmp_path / "rows.json")}},
         "test_split": "test",
@@ -44,27 +49,27 @@ def tasks(tmp_path):
         "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
     }
     (tmp_path / "tasks").mkdir()
-    (tmp_path / "tasks" / "own_svamp.yaml").write_text(yaml.safe_dump(task))
+    (tmp_path / "tasks" / "own_words.yaml").write_text(yaml.safe_dump(task))
     return tmp_path / "tasks"
 
 
 @pytest.mark.parametrize("shown", [True, False])
-def test_its_answers_are_those_of_eval(shown, tiny_folder, art, tasks):
+def test_its_answers_are_those_of_eval(shown, tiny_folder, art, problems, tasks):
     arguments = f"pretrained={tiny_folder},dtype=float32" + (f",painting={art}" if shown else "")
     found = lm_eval.simple_evaluate(
         model="arttune",
         model_args=arguments,
-        tasks=["own_svamp"],
+        tasks=["own_words"],
         task_manager=TaskManager(include_path=str(tasks)),
         apply_chat_template=True,
         batch_size=4,
         bootstrap_iters=0,
     )
     request = Request(
-        str(tiny_folder), "svamp", str(art) if shown else "none", limit=6, max_new_tokens=LENGTH, dtype="float32"
+        str(tiny_folder), str(problems), str(art) if shown else "none", limit=6, max_new_tokens=LENGTH, dtype="float32"
     )
     _, samples = open_request(request).run()
-    said = [one["resps"][0][0].strip() for one in found["samples"]["own_svamp"]]
+    said = [one["resps"][0][0].strip() for one in found["samples"]["own_words"]]
     assert said == [sample.completion for sample in samples]
     assert len(set(said)) > 1
 
@@ -80,6 +85,29 @@ def test_without_a_template_the_picture_comes_first(tiny_folder, art):
     assert (context.count(pad), continuation.count(pad)) == (64, 0)
 
 
+def test_likelihoods_are_of_what_stands_behind_the_picture(tiny_folder, art):
+    model = harness.ArtLM(str(tiny_folder), str(art), "float32")
+    asked = [Instance("loglikelihood", {}, ("a text", " and more"), 0)]
+    ((found, _),) = model.loglikelihood(asked, disable_tqdm=True)
+    ids = torch.tensor([model.tok_encode(placeholder(64) + "a text and more")])
+    logits = model.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0].log_softmax(-1)
+    at = range(len(ids[0]) - len(" and more"), len(ids[0]))
+    assert found == pytest.approx(sum(float(logits[i - 1, ids[0, i]]) for i in at), abs=1e-3)
+    with pytest.raises(BadInput, match="without a context"):
+        model.loglikelihood([Instance("loglikelihood", {}, ("", "more"), 0)])
+    with pytest.raises(BadInput, match="whole documents"):
+        model.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, ("more",), 0)])
+
+
+def test_what_it_does_not_take_is_refused(tiny_folder, art):
+    with pytest.raises(BadInput, match="has no peft; it takes pretrained, painting"):
+        harness.ArtLM(str(tiny_folder), peft="runs/lora")
+    with pytest.raises(BadInput, match="give a number"):
+        harness.ArtLM(str(tiny_folder), str(art), batch_size="auto")
+    plain, shown = harness.ArtLM(str(tiny_folder)), harness.ArtLM(str(tiny_folder), str(art))
+    assert plain.tokenizer_name != shown.tokenizer_name
+
+
 def test_a_cut_picture_is_refused(tiny_folder, art):
     model = harness.ArtLM(str(tiny_folder), str(art), "float32")
     with pytest.raises(BadInput, match="would cut the picture"):
@@ -88,10 +116,10 @@ def test_a_cut_picture_is_refused(tiny_folder, art):
 
 def test_the_command_line_has_the_model(tiny_folder, art, tasks, tmp_path):
     words = ["run", "--model", "arttune", "--model_args", f"pretrained={tiny_folder},painting={art}"]
-    words += ["--tasks", "own_svamp", "--include_path", str(tasks), "--apply_chat_template", "--output_path", "found"]
+    words += ["--tasks", "own_words", "--include_path", str(tasks), "--apply_chat_template", "--output_path", "found"]
     program = [sys.executable, "-c", "from arttune.cli import main; main()", "lm-eval", *words]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    assert "own_svamp" in done.stdout
+    assert "own_words" in done.stdout
     (result,) = tmp_path.glob("found/**/results_*.json")
-    assert "exact_match,none" in json.loads(result.read_text())["results"]["own_svamp"]
+    assert "exact_match,none" in json.loads(result.read_text())["results"]["own_words"]

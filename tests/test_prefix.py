@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from itertools import combinations
 
@@ -10,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+import zoo
 from arttune import flat
 from arttune.models.smol import smol_folder
 from arttune.objectives.sft import ByLength
@@ -110,7 +110,7 @@ def test_packs_are_the_cheapest():
     assert packed([4, 4], 64) in ([[0, 1]], [[1, 0]])
 
 
-@pytest.mark.skipif("ARTTUNE_DATA" not in os.environ, reason="ARTTUNE_DATA names no folder with svamp in it")
+@zoo.REAL
 @pytest.mark.parametrize("overhead", [OVERHEAD["cpu"], flat.OVERHEAD])
 def test_at_most_a_tenth_of_a_step_on_a_cpu_is_padding(overhead):
     """Batches of sft, and of grpo: eight completions, of one to 32 or to 200 tokens, of each of eight questions."""

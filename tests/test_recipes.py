@@ -124,6 +124,7 @@ def test_the_grid_of_the_paper_is_whole():
         assert plan.adapters == ["art", "lora"]
 
 
+@zoo.REAL
 @pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
 def test_the_recipes_of_the_paper_are_rehearsed(path, tmp_path):
     plan = Comparison.read(path)

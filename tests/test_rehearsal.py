@@ -8,6 +8,7 @@ import pytest
 import torch
 from peft import get_peft_model
 
+import zoo
 from arttune import ArtConfig, adapters, training
 from arttune.errors import BadInput
 from arttune.models import load_model
@@ -19,6 +20,7 @@ from test_training import problems, settings
 __all__ = ["problems"]
 
 
+@zoo.REAL
 @pytest.mark.parametrize("name", ["art", "lora"])
 def test_a_backward_pass_keeps_about_what_it_says(name):
     loaded = load_model("smol", "bfloat16")

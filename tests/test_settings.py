@@ -23,6 +23,15 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
     assert found.batch_size == Settings().batch_size
 
 
+def test_a_rate_is_not_taken_for_another_adapter(tmp_path):
+    (tmp_path / "c.yaml").write_text("learning_rate: 0.03\n")
+    with pytest.raises(BadInput, match="its learning_rate is for another adapter than lora"):
+        Settings.read(tmp_path / "c.yaml", {"adapter": "lora"})
+    assert Settings.read(tmp_path / "c.yaml", {"adapter": "lora", "learning_rate": 1e-4}).rate == 1e-4
+    assert (Settings().rate, Settings(adapter="lora").rate) == (0.02, 1e-3)
+    assert Settings(adapter="lora", objective="dpo").rate == 1e-4
+
+
 def test_a_file_may_write_names_as_the_flags_do(tmp_path):
     (tmp_path / "c.yaml").write_text("batch-size: 3\nmax_new_tokens: 9\n")
     found = Settings.read(tmp_path / "c.yaml", {})

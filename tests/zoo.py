@@ -6,8 +6,10 @@ wrong position or a misplaced patch shows in the logits.
 
 from __future__ import annotations
 
+import os
 from functools import cache
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -29,6 +31,7 @@ from arttune.models.graft import RENDER
 from arttune.prompts import END, PAD, START, VIDEO
 
 NAMES = list(FAMILIES)
+REAL = pytest.mark.skipif("ARTTUNE_DATA" not in os.environ, reason="ARTTUNE_DATA names no folder with real data in it")
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", START, END, PAD, VIDEO]
 CHATML = (
     RENDER

@@ -42,13 +42,24 @@ def optimizer(model: PeftModel, rate: float, memory: float) -> torch.optim.Optim
     if named(model) == ART:
         layer = art_layer(model)
         return CanvasMuon([layer.canvas().weight], rate, layer.family.unit, memory=memory)
-    return torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), rate, weight_decay=0.0)
+    adam = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), rate, weight_decay=0.0)
+    adam.register_step_pre_hook(_finite)
+    return adam
+
+
+def _finite(adam: torch.optim.Optimizer, *_: Any) -> None:
+    """As `CanvasMuon` does, so that weights which are no numbers are never saved."""
+    weights = [weight for group in adam.param_groups for weight in group["params"] if weight.grad is not None]
+    if not all(bool(weight.grad.isfinite().all()) for weight in weights):
+        raise FloatingPointError(
+            "the gradient is not finite, so the adapter was left as it is; use a lower learning_rate"
+        )
 
 
 def named(model: PeftModel) -> str:
     """What the active adapter of a model is."""
     kind = str(getattr(model.active_peft_config.peft_type, "value", model.active_peft_config.peft_type))
-    return {"ART": ART, "LORA": LORA, "PROMPT_TUNING": SOFT_PROMPT}[kind]
+    return {"ART": ART, "LORA": LORA, "PROMPT_TUNING": SOFT_PROMPT}.get(kind, kind.lower())
 
 
 def without(model: PeftModel) -> Any:

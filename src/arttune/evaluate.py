@@ -21,7 +21,7 @@ from arttune.tasks.task import Problem, Task
 Z95 = 1.959963984540054
 
 
-def wilson(correct: int, n: int) -> tuple[float, float]:
+def wilson(correct: float, n: float) -> tuple[float, float]:
     """95 % interval of a proportion (Wilson 1927), as fractions; (0, 1) for n = 0."""
     if n == 0:
         return 0.0, 1.0
@@ -175,7 +175,9 @@ def answers(
     texts = [tokenizer.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in shown]
     order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
     found: list[str] = [""] * len(texts)
-    tokens = 0
+    soft = isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
+    before = model.active_peft_config.num_virtual_tokens if soft else 0
+    tokens = before * len(texts)
     for start in range(0, len(order), decoding.batch_size):
         chosen = order[start : start + decoding.batch_size]
         batch = tokenizer(

@@ -8,6 +8,7 @@ Releases after 0.4.13 find the model by themselves (`lm-eval run --model arttune
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import torch
@@ -27,16 +28,32 @@ from arttune.tuner import art_layer
 __all__ = ["ArtLM", "cli_evaluate"]
 
 
+# What is passed on to the harness's own class.
+TAKEN = (
+    *("batch_size", "max_batch_size", "max_length", "truncation", "logits_cache", "add_bos_token", "prefix_token_id"),
+    *("softmax_dtype", "mixed_precision_dtype", "think_end_token", "enable_thinking", "chat_template_args"),
+)
+
+
 @register_model("arttune")
 class ArtLM(HFLM):  # type: ignore[misc]  # the harness has no types
     """The harness's transformers model that looks at a painting.
 
     `pretrained` is what `arttune eval --model` takes, `painting` a PNG or run folder (none: the text alone), `dtype`
-    bfloat16, float32 or auto, the faster here; what else `hf` takes of an initialised model goes on to it. The picture
-    stands in the first user turn, or, without a chat template, before everything else.
+    bfloat16, float32 or auto, the faster here; `TAKEN` are as with `hf`. The picture stands in the first user turn, or,
+    without a chat template, before everything else. Likelihoods are those of a text behind the picture, so a task whose
+    requests have no context, or are whole documents, is refused. Raises `BadInput`.
     """
 
     def __init__(self, pretrained: str = "smol", painting: str | None = None, dtype: str = "auto", **rest: Any) -> None:
+        unknown = sorted(set(rest) - {*TAKEN, "device"})
+        if unknown:
+            raise BadInput(
+                f"the model arttune has no {', '.join(unknown)}; "
+                f"it takes pretrained, painting, dtype, {', '.join(TAKEN)}"
+            )
+        if painting and str(rest.get("batch_size", "")).startswith("auto"):
+            raise BadInput("batch_size auto is tried out on texts without the picture; give a number")
         art = painting_file(painting) if painting else None
         made = Painting.load(art).provenance if art else None
         loaded = load_model(pretrained, dtype)
@@ -46,8 +63,9 @@ class ArtLM(HFLM):  # type: ignore[misc]  # the harness has no types
         model.generation_config = GenerationConfig(
             eos_token_id=own.eos_token_id, bos_token_id=own.bos_token_id, pad_token_id=loaded.tokenizer.pad_token_id
         )
-        self.picture = 0
+        self.picture, self.sha = 0, ""
         if art is not None:
+            self.sha = hashlib.sha256(art.read_bytes()).hexdigest()[:12]
             model = load(model, art)
             self.picture = art_layer(model).configs["default"].tokens
         rest.pop("device", None)  # the model is where it is
@@ -58,9 +76,28 @@ class ArtLM(HFLM):  # type: ignore[misc]  # the harness has no types
         shown = with_picture(chat_history, self.picture) if self.picture else chat_history
         return str(super().apply_chat_template(shown, add_generation_prompt))
 
-    def tok_encode(self, string: str, *args: Any, **kwargs: Any) -> list[int]:
-        """Token ids, with those of the picture."""
-        return list(super().tok_encode(self._shown(string), *args, **kwargs))
+    @property
+    def tokenizer_name(self) -> str:
+        """What the harness keeps cached requests under: prompts differ by their picture."""
+        return f"{super().tokenizer_name}{self.sha}"
+
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Log-probabilities of continuations behind the picture and their contexts."""
+        if self.picture and any(not request.args[0] for request in requests):
+            raise BadInput(
+                "this task has requests without a context, where the picture would be part of what is judged"
+            )
+        return list(super().loglikelihood(requests, disable_tqdm))
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        """Log-probabilities of whole documents, of the text alone."""
+        if self.picture:
+            raise BadInput("this task judges whole documents, and the picture would be part of them")
+        return list(super().loglikelihood_rolling(requests, disable_tqdm))
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        before, after = super()._encode_pair(self._shown(context), continuation)
+        return before, after
 
     def tok_batch_encode(
         self,

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from arttune.errors import BadInput
 from arttune.tasks import Problem
-from arttune.tasks.written import TAGGED, read, write
+from arttune.tasks.written import TAGGED, WRITTEN, read, write
 from arttune.tuner.config import ArtConfig
 
 START, PAD, END = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>"
@@ -110,8 +110,18 @@ def telling_tools(problems: list[Problem], tokenizer: PreTrainedTokenizerBase) -
 
 
 def _as_asked(problem: Problem) -> Problem:
-    calls = read(problem.completion or "")
-    return replace(problem, completion=write(calls, tagged=True)) if calls else problem
+    pair = {name: _tagged(problem.columns[name]) for name in ("chosen", "rejected") if name in problem.columns}
+    completion = None if problem.completion is None else _tagged(problem.completion)
+    return replace(problem, completion=completion, columns=problem.columns | pair)
+
+
+def _tagged(text: str) -> str:
+    """`text` with its calls as Qwen3.5 writes them."""
+
+    def rewritten(found: re.Match[str]) -> str:
+        return write(read(found[0]) or [], tagged=True) or found[0]
+
+    return WRITTEN.sub(rewritten, text)
 
 
 def no_longer(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, most: int | None) -> list[Problem]:

@@ -100,7 +100,7 @@ def _gib(size: int) -> str:
 
 
 def rehearse(settings: Settings) -> Rehearsal:
-    """Everything but the run. Raises `BadInput` for all that `training.train` would find wrong at its start."""
+    """Everything but the run. Raises `BadInput` for what is wrong with settings, problems, model or canvas."""
     settings = replace(settings, dtype=precision(settings.dtype))
     problems, loaded = training.opened(settings, weightless=True)
     canvas = training.canvas_config(settings, loaded)
@@ -123,7 +123,7 @@ def rehearse(settings: Settings) -> Rehearsal:
     longest = rows * (prompts.longest + answers.longest)
     # A picture's tokens run once for all rows, a soft prompt's in each; LoRA has none.
     picture = shown if paints else rows * shown
-    asked = max(rows if sampling else 0, min(len(problems.test), 150))
+    asked = max(settings.rows if sampling else 0, min(len(problems.test), 150))
     memory = Memory(
         weights=parameters * size,
         trained=trained * 16,

@@ -20,7 +20,7 @@ from arttune.machine import PRECISIONS
 from arttune.models import Loaded, load_model
 from arttune.prompts import fix_template, no_longer, telling_tools, with_instruction
 from arttune.records import resume_command
-from arttune.settings import named_values
+from arttune.settings import CONFIG, Settings, named_values
 from arttune.tasks import Problem, Task, get_task
 from arttune.tuner import art_layer
 
@@ -104,22 +104,23 @@ def open_request(request: Request) -> Ready:
         torch.set_num_threads(request.threads)
     task = get_task(request.task, request.data, request.grader, request.reward)
     problems = task.load(request.split)
-    if request.instruction:
-        told = [with_instruction(problem.prompt, request.instruction) for problem in problems]
-        problems = [replace(problem, prompt=prompt) for problem, prompt in zip(problems, told, strict=True)]
     weights = weights_folder(request.adapter)
     art = None if request.adapter == "none" or weights else painting_file(request.adapter)
     # Read before the model is loaded, so that an unreadable picture is found at once.
     made = None if art is None else Painting.load(art).provenance
-    template = named_values("template", request.template) or (made.template if made else {})
+    kept = Settings.read(weights / CONFIG, {}).template if weights and (weights / CONFIG).is_file() else None
+    template = named_values("template", request.template or kept) or (made.template if made else {})
     loaded = load_model(request.model, request.dtype)
     fix_template(loaded.tokenizer, template)
     problems = no_longer(telling_tools(problems, loaded.tokenizer), loaded.tokenizer, request.max_prompt)
     problems = problems[: request.limit]
     if not problems:
-        raise BadInput(f"{request.task} has no {request.split} problem with a prompt of {request.max_prompt} tokens")
+        limit = f" with a prompt of at most {request.max_prompt} tokens" if request.max_prompt else ""
+        raise BadInput(f"{request.task} has no {request.split} problem{limit}")
+    if request.instruction:
+        problems = [replace(one, prompt=with_instruction(one.prompt, request.instruction)) for one in problems]
     if weights:
-        seeing = PeftModel.from_pretrained(loaded.model, weights)
+        seeing = PeftModel.from_pretrained(loaded.model, str(weights))
         return Ready(request, task, problems, loaded, seeing, template=template)
     if art is None:
         return Ready(request, task, problems, loaded, loaded.model, template=template)
@@ -131,12 +132,12 @@ def open_request(request: Request) -> Ready:
     return Ready(request, task, problems, loaded, model, tokens, art, template, warnings)
 
 
-def weights_folder(adapter: str) -> str | None:
-    """`adapter` itself if it is a run folder of another adapter than a canvas, with PEFT's weights in it."""
+def weights_folder(adapter: str | Path) -> Path | None:
+    """`adapter` as a folder if it is that of another adapter than a canvas, with PEFT's weights in it."""
     config = Path(adapter) / "adapter_config.json"
     if not config.is_file():
         return None
-    return adapter if json.loads(config.read_text(encoding="utf-8")).get("peft_type") != "ART" else None
+    return Path(adapter) if json.loads(config.read_text(encoding="utf-8")).get("peft_type") != "ART" else None
 
 
 def painted_for(adapter: Path) -> str:
@@ -151,6 +152,8 @@ def painted_for(adapter: Path) -> str:
 def painting_file(adapter: str) -> Path:
     """The PNG that `adapter` names: itself, or that of a run folder. Raises `BadInput`."""
     path = Path(adapter)
+    if weights_folder(path):
+        raise BadInput(f"{path} holds another adapter than a painting: there is no picture to show")
     if path.is_dir():
         if not (path / "art.png").is_file():
             raise BadInput(f"{path} has no art.png; is the run finished? arttune {resume_command(path)}")

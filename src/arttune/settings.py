@@ -16,8 +16,10 @@ from transformers.integrations import get_available_reporting_integrations
 from arttune.errors import BadInput
 from arttune.machine import PRECISIONS
 
+ADAPTERS = ("art", "lora", "soft-prompt")
 RATES = {"art": 0.02, "lora": 1e-3, "soft-prompt": 1e-2}  # peak learning rates, of CanvasMuon and of AdamW
-ADAPTERS = tuple(RATES)
+GENTLE = {"lora": 1e-4}  # where gradients come from rewards or preferences
+CONFIG = "config.yaml"  # in the folder of every run
 KINDS = {int: "a whole number", float: "a number", str: "text"}
 # Those of transformers' schedules that need no arguments of their own.
 SCHEDULES = (
@@ -69,7 +71,7 @@ class Settings:
     learning_rate: float | None = _setting(
         None,
         "Peak rate: root mean square change of a pixel a step, in [0, 1] units. In grpo see also trust. Default: "
-        "0.02; lora 0.001, soft-prompt 0.01.",
+        "0.02; lora 0.001 (grpo and dpo 0.0001), soft-prompt 0.01.",
     )
     schedule: str = _setting("cosine", "Learning-rate schedule, by its name in transformers.")
     warmup: int = _setting(10, "Steps of linear warm-up.")
@@ -126,8 +128,17 @@ class Settings:
             named_values(name, getattr(self, name))
         if self.adapter not in ADAPTERS:
             raise BadInput(f"adapter is {self.adapter!r}; use {', '.join(ADAPTERS)}")
+        if self.adapter == "soft-prompt" and self.objective != "sft":
+            raise BadInput(f"a soft-prompt learns by sft alone here, not by {self.objective}: use art or lora")
+        if self.adapter != "art" and self.objective == "grpo" and self.rollouts != "model":
+            raise BadInput(f"a server is shown a picture, and has no {self.adapter}: leave rollouts at model")
         if self.generations < 2:
             raise BadInput(f"generations is {self.generations}; grpo compares at least 2 completions of a problem")
+        if self.objective == "grpo" and self.rows % self.generations:
+            raise BadInput(
+                f"batch_size times accumulate is {self.rows}, which is no multiple of generations, {self.generations}: "
+                "all completions of a problem belong to one step"
+            )
         if not 0 <= self.seed < 2**32:
             raise BadInput(f"seed is {self.seed}; it must be between 0 and 4294967295")
         if self.schedule not in SCHEDULES:
@@ -142,7 +153,7 @@ class Settings:
     @property
     def rate(self) -> float:
         """The peak learning rate, its default being the adapter's."""
-        return self.learning_rate or RATES[self.adapter]
+        return self.learning_rate or (RATES if self.objective == "sft" else RATES | GENTLE)[self.adapter]
 
     @property
     def rows(self) -> int:
@@ -157,6 +168,11 @@ class Settings:
         if unknown:
             raise BadInput(f"{path}: unknown setting {', '.join(unknown)}; `arttune train --help` lists them")
         cls(**flags)  # so that the file is not blamed for these
+        other = flags.get("adapter", values.get("adapter", "art")) != values.get("adapter", "art")
+        if other and values.get("learning_rate") is not None and "learning_rate" not in flags:
+            raise BadInput(
+                f"{path}: its learning_rate is for another adapter than {flags['adapter']}; give one for that"
+            )
         try:
             return cls(**(values | flags))
         except BadInput as error:

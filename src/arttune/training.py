@@ -34,12 +34,11 @@ from arttune.prompts import fix_template, no_longer, telling_tools
 from arttune.records import Metrics, last_checkpoint, resume_command
 from arttune.report import learning_curve, start_and_end
 from arttune.rollouts import NoServer
-from arttune.settings import Settings, named_values
+from arttune.settings import CONFIG, Settings, named_values
 from arttune.tasks import Problem, get_task, hold_out
 from arttune.tuner import ArtConfig, art_layer
 
-CONFIG, RESULTS, ART, METRICS, SAMPLES = (
-    "config.yaml",
+RESULTS, ART, METRICS, SAMPLES = (
     "results.json",
     "art.png",
     "metrics.jsonl",
@@ -110,10 +109,6 @@ def opened(settings: Settings, weightless: bool = False) -> tuple[Problems, Load
     """Problems and model of a run, everything checked; see `load_model`. Raises `BadInput`."""
     if settings.objective not in OBJECTIVES:
         raise BadInput(f"unknown objective {settings.objective!r}; there are {', '.join(OBJECTIVES)}")
-    if settings.adapter == adapters.SOFT_PROMPT and settings.objective != "sft":
-        raise BadInput(f"a soft-prompt learns by sft alone here, not by {settings.objective}: use art or lora")
-    if settings.adapter != adapters.ART and settings.objective == "grpo" and settings.rollouts != "model":
-        raise BadInput(f"a server is shown a picture, and has no {settings.adapter}: leave rollouts at model")
     find = partial(get_task, settings.task, grader=settings.grader, reward=settings.reward)
     data = Path(settings.data) if settings.data else None
     test_data = Path(settings.test_data) if settings.test_data else None

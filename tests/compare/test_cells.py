@@ -12,10 +12,21 @@ from arttune import training
 from arttune.compare import Comparison, cells, compare, summary
 from arttune.compare.plan import CONTROLS, Cell
 from arttune.errors import BadInput
+from arttune.evaluate import wilson
 from arttune.scoring import Request, open_request
 from test_training import problems, settings
 
 __all__ = ["problems"]
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Further problems, to be scored on alone."""
+    path = tmp_path / "other.jsonl"
+    path.write_text(
+        "".join(json.dumps({"prompt": f"count all the way to {i}", "answer": str(i)}) + "\n" for i in range(40))
+    )
+    return path
 
 
 def plan(tiny_folder, problems, **changes) -> Comparison:
@@ -24,7 +35,7 @@ def plan(tiny_folder, problems, **changes) -> Comparison:
     return Comparison(run=run, **(chosen | changes))
 
 
-def test_all_cells_are_scored_on_the_same_problems(tiny_folder, problems, tmp_path):
+def test_all_cells_are_scored_on_the_same_problems(tiny_folder, problems, other, tmp_path):
     chosen = plan(
         tiny_folder,
         problems,
@@ -32,7 +43,7 @@ def test_all_cells_are_scored_on_the_same_problems(tiny_folder, problems, tmp_pa
         artwork="recipes/compare/orchard.png",
         instructions=["Say a word.", "Say it loud."],
         shots=2,
-        also=["svamp"],
+        also=[str(other)],
     )
     out, seen = tmp_path / "out", []
     found = compare(chosen, out, shown=lambda found: seen.append(len(found)))
@@ -40,9 +51,9 @@ def test_all_cells_are_scored_on_the_same_problems(tiny_folder, problems, tmp_pa
     assert seen == list(range(1, len(found) + 1))
     assert {path.name for path in (out / "search").iterdir()} == {"art-0.02", "art-0.2"}
     for cell, result in found.items():
-        own, other = result.answered
+        own, further = result.answered
         assert (own.score["task"], own.score["n"], len(own.right)) == ("own", 6, 6)
-        assert (other.score["task"], other.score["n"]) == ("svamp", 6)
+        assert (further.score["task"], further.score["n"]) == (str(other), 6)
         assert (own.score["adapter"], own.score["seed"], own.score["split"]) == (cell.name, cell.seed, "test")
         assert sum(own.right) == own.score["correct"]
         assert (result.parameters > 0, result.size > 0) == (cell.name not in CONTROLS,) * 2
@@ -50,18 +61,18 @@ def test_all_cells_are_scored_on_the_same_problems(tiny_folder, problems, tmp_pa
     summary.write(found, out, "a title")
     scores = json.loads((out / "compare.json").read_text())["scores"]
     assert [(s["task"], s["adapter"], s["seed"]) for s in scores] == [
-        (task, cell.name, cell.seed) for task in ("own", "svamp") for cell in found
+        (task, cell.name, cell.seed) for task in ("own", "other") for cell in found
     ]
     assert (scores[0]["adapter"], scores[len(found) - 1]["adapter"]) == ("none", "soft-prompt")
 
 
-def test_a_trained_cell_is_what_eval_says_of_its_folder(tiny_folder, problems, tmp_path):
+def test_a_trained_cell_is_what_eval_says_of_its_folder(tiny_folder, problems, other, tmp_path):
     chosen = plan(tiny_folder, problems, seeds=[1], rates={name: [0.01] for name in ("art", "lora", "soft-prompt")})
-    found = compare(replace(chosen, also=["svamp"]), tmp_path / "out")
+    found = compare(replace(chosen, also=[str(other)]), tmp_path / "out")
     for name in ("art", "lora", "soft-prompt"):
         request = Request(
             str(tiny_folder),
-            "svamp",
+            str(other),
             str(tmp_path / "out" / f"{name}-1"),
             limit=6,
             max_new_tokens=8,
@@ -101,6 +112,10 @@ def test_another_comparison_is_not_mixed_in(tiny_folder, problems, tmp_path):
     compare(chosen, tmp_path / "out")
     with pytest.raises(BadInput, match="another comparison"):
         compare(replace(chosen, seeds=[1]), tmp_path / "out")
+    auto = replace(chosen, run=replace(chosen.run, dtype="auto", patience=7))
+    assert compare(auto, tmp_path / "out").keys() == compare(chosen, tmp_path / "out").keys()
+    with pytest.raises(BadInput, match="another comparison"):
+        compare(replace(chosen, run=replace(chosen.run, dtype="bfloat16")), tmp_path / "out")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thing").write_text("mine")
     with pytest.raises(BadInput, match="no comparison"):
@@ -118,15 +133,42 @@ def test_the_rate_is_chosen_without_the_test_problems(tiny_folder, problems, tmp
         folder = tmp_path / "search" / f"art-{rate:g}"
         folder.mkdir(parents=True)
         (folder / "metrics.jsonl").write_text("".join(f'{{"loss": {loss}}}\n' for loss in losses))
-        made[folder] = [{"accuracy": correct / 20, "n": 20}]
+        made[folder] = [{"accuracy": correct / 20, "ci95": wilson(correct, 20)}]
     assert hall._rate("art") == 0.02  # both do as well, but for chance, and it learned more
-    made[tmp_path / "search" / "art-0.2"] = [{"accuracy": 0.9, "n": 20}]
+    made[tmp_path / "search" / "art-0.2"] = [{"accuracy": 0.9, "ci95": wilson(18, 20)}]
     assert cells.Hall(chosen, tmp_path, str)._rate("art") == 0.2
     assert set(asked) == {"validation"}
 
 
-def test_a_file_is_read_as_it_was_written(tiny_folder, problems, tmp_path):
-    chosen = plan(tiny_folder, problems, also=["svamp"])
+def test_a_rate_at_which_a_run_fails_is_not_chosen(tiny_folder, problems, tmp_path, monkeypatch):
+    chosen = plan(tiny_folder, problems, adapters=["lora"], controls=[], rates={"lora": [1e-3, 1e3]}, seeds=[0])
+    train = training.train
+
+    def failing(settings, *rest):
+        if settings.learning_rate == 1e3:
+            raise FloatingPointError("the gradient is not finite")
+        return train(settings, *rest)
+
+    monkeypatch.setattr(training, "train", failing)
+    assert compare(chosen, tmp_path / "out")[Cell("lora", 0)].rate == 1e-3
+
+
+def test_what_would_fail_late_is_found_at_once(tiny_folder, problems, other, tmp_path):
+    for changes, told in (
+        ({"also": [str(problems)]}, "own is there already"),
+        ({"controls": ["few-shot"], "shots": 29}, "there are 28 training problems"),
+    ):
+        with pytest.raises(BadInput, match=told):
+            compare(plan(tiny_folder, problems, **changes), tmp_path / "out")
+    short = plan(tiny_folder, problems, also=[str(other)])
+    few = replace(short, run=replace(short.run, max_prompt=32))
+    with pytest.raises(BadInput, match="also: other has no test problem with a prompt this short"):
+        compare(few, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_read_as_it_was_written(tiny_folder, problems, other, tmp_path):
+    chosen = plan(tiny_folder, problems, also=[str(other)])
     chosen.write(tmp_path / "c.yaml")
     assert Comparison.read(tmp_path / "c.yaml") == chosen
 
@@ -146,6 +188,11 @@ def test_a_file_is_read_as_it_was_written(tiny_folder, problems, tmp_path):
         ({"rates": {"ink": [1]}}, "there is no ink"),
         ({"validation": 0}, "give one each"),
         ({"steps": 0}, "steps is 0"),
+        ({"shots": 0}, "shots is 0"),
+        ({"search_steps": -1}, "search_steps is -1"),
+        ({"seeds": [-1]}, "seed is -1"),
+        ({"objective": "grpo"}, "soft-prompt learns by sft alone"),
+        ({"objective": "grpo", "adapters": ["lora"], "batch_size": 6}, "no multiple of generations"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_named(changes, told, tmp_path):

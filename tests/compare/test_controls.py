@@ -6,7 +6,7 @@ import pytest
 
 import zoo
 from arttune.compare.controls import random_string, with_examples, with_prefix
-from arttune.tasks import get_task
+from arttune.tasks import Problem, get_task
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -17,6 +17,7 @@ def test_a_random_string_is_as_long_as_the_picture(seed):
     assert text == random_string(tokenizer, 64, seed) != random_string(tokenizer, 64, seed + 1)
 
 
+@zoo.REAL
 def test_examples_are_earlier_turns():
     first, second, asked = get_task("svamp").load("train")[:3]
     turns = with_examples(asked, [first, second])
@@ -28,7 +29,7 @@ def test_examples_are_earlier_turns():
 def test_the_system_turn_stays_first():
     prompt = [{"role": "system", "content": "be"}, {"role": "user", "content": "ask"}]
     assert with_prefix(prompt, "xyz") == [prompt[0], {"role": "user", "content": "xyz\nask"}]
-    one = get_task("sgd").load("train")[0]
-    turns = with_examples(one, [one])
-    assert [turn["role"] for turn in turns].count("system") == 1
-    assert turns[0] == one.prompt[0]
+    one = Problem([{"role": "system", "content": "tools"}, {"role": "user", "content": "x"}], answer="y")
+    turns = with_examples(Problem(prompt), [one])
+    assert [turn["role"] for turn in turns] == ["system", "user", "assistant", "user"]
+    assert [turn["content"] for turn in turns] == ["be", "tools\n\nx", "y", "ask"]

@@ -9,7 +9,8 @@ import pytest
 
 from arttune.compare.cells import Answered, Result
 from arttune.compare.plan import Cell
-from arttune.compare.summary import by_task, markdown, paired, pairs, plot, shares
+from arttune.compare.summary import by_task, markdown, paired, pairs, plot, pooled, shares
+from arttune.evaluate import wilson
 
 
 def answered(right: list[bool], task: str = "t", adapter: str = "art", seed: int = 0) -> Answered:
@@ -39,7 +40,21 @@ def test_the_interval_is_that_of_a_mean():
 
 def test_equal_arms_do_not_differ():
     same = np.array([1.0, 0.0, 0.5])
-    assert paired(same, same) == (0.0, (0.0, 0.0), 1.0)
+    assert paired(same, same) == (0.0, (-1.0, 1.0), 1.0)
+
+
+def test_seeds_that_agree_count_once_and_those_that_do_not_count_all():
+    chance = np.random.default_rng(3)
+    right = [bool(one) for one in chance.random(200) < 0.3]
+    assert pooled([answered(right)] * 3) == (pytest.approx(np.mean(right)), pytest.approx(wilson(sum(right), 200)))
+    apart = [answered([bool(one) for one in chance.random(200) < 0.3]) for _ in range(3)]
+    total = sum(sum(one.right) for one in apart)
+    share, (low, high) = pooled(apart)
+    wide, narrow = wilson(total / 3, 200), wilson(total, 600)
+    assert share == pytest.approx(total / 600)
+    assert wide[0] < low < share < high < wide[1]
+    assert high - low == pytest.approx(narrow[1] - narrow[0], rel=0.15)
+    assert pooled([answered([False] * 50)] * 3) == (0.0, wilson(0, 50))
 
 
 def test_seeds_are_averaged_before_problems_are_compared():

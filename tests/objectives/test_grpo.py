@@ -94,9 +94,8 @@ def test_scoring_and_sampling_run_the_prefix_once(tmp_path):
     ],
 )
 def test_what_cannot_work_is_found_before_the_first_step(tmp_path, changes, complaint):
-    made = studio(tmp_path, **({"objective": "grpo", "batch_size": 8, "generations": 4} | changes))
     with pytest.raises(BadInput, match=complaint):
-        grpo(made)
+        grpo(studio(tmp_path, **({"objective": "grpo", "batch_size": 8, "generations": 4} | changes)))
 
 
 def test_a_reward_without_differences_is_spoken_of(tmp_path, capsys):

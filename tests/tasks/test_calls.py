@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import os
 import random
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import zoo
 from arttune.tasks import Problem, calls, get_task
 from arttune.tasks.bfcl import CATEGORIES
 
@@ -205,7 +205,7 @@ def mutated(chance: random.Random, made: list[calls.Call]) -> list[calls.Call]:
     return made
 
 
-@pytest.mark.skipif("ARTTUNE_DATA" not in os.environ, reason="ARTTUNE_DATA names no folder with bfcl in it")
+@zoo.REAL
 @pytest.mark.parametrize("category", [one for one in CATEGORIES if one != "irrelevance"])
 def test_the_official_checker_agrees(category, official):
     """On each problem's answer, three times with changes: 3,468 answers in all."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import zoo
 from arttune.errors import BadInput
 from arttune.tasks import Problem, calls, get_task
 from tasks.test_tasks import lines
@@ -175,7 +175,7 @@ def test_toolmind(tmp_path):
     assert json.loads(json.dumps(problem.tools)) == whole["tools"]
 
 
-@pytest.mark.skipif("ARTTUNE_DATA" not in os.environ, reason="ARTTUNE_DATA names no folder with real data in it")
+@zoo.REAL
 def test_real_dialogues_and_queries_are_read():
     """But for calls that their own schema does not allow, as many as the notes on SGD and Seal-Tools count."""
     for name, split, count in (

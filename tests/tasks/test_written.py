@@ -49,11 +49,11 @@ def test_the_template_writes_calls_as_we_do(tokenizer):
 
 def test_a_prompt_tells_tools_as_the_template_and_is_answered_so(tokenizer):
     turn = {"role": "user", "content": "ask"}
-    problem = asked([turn], [FUNCTION], [("find", {"text": ["5"]})], write(CALLS[1:]), "")
+    problem = asked([turn], [FUNCTION], [("find", {"text": ["5"]})], "I look: " + write(CALLS[1:]), "")
     (told,) = telling_tools([problem], tokenizer)
     theirs = tokenizer.apply_chat_template([turn], tools=problem.tools, tokenize=False, add_generation_prompt=True)
     assert tokenizer.apply_chat_template(told.prompt, tokenize=False, add_generation_prompt=True) == theirs
-    assert told.completion == write(CALLS[1:], tagged=True)
+    assert told.completion == "I look: " + write(CALLS[1:], tagged=True)
     assert grade(told, told.completion).correct
     (plain,) = telling_tools([problem], zoo.tokenizer())
     assert plain.completion == problem.completion

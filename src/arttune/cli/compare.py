@@ -20,7 +20,10 @@ def compare(
         typer.Option("--out", help="Folder to write; one of the same comparison is gone on with.", show_default=False),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check it all, and say what it takes in tokens and memory; do not train.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Read and check the input, and say what it takes in tokens and memory; do not train."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
@@ -42,6 +45,7 @@ def compare(
     from arttune.compare import Comparison, summary
     from arttune.compare import compare as run
     from arttune.compare.plan import Cell
+    from arttune.rollouts import NoServer
 
     plan = Comparison.read(config)
     if dry_run:
@@ -70,10 +74,14 @@ def compare(
         err.print(table)
         summary.write(found, folder, title)
 
+    go_on = f"{program()} compare {config} --out {folder}"
     try:
         run(plan, folder, say, shown)
+    except NoServer as error:
+        say(f"{error}. Once a server is well, go on with: {go_on}")
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        say(f"interrupted; go on with: {program()} compare {config} --out {folder}")
+        say(f"interrupted; go on with: {go_on}")
         raise typer.Exit(1) from None
     if as_json:
         print((folder / "compare.json").read_text(encoding="utf-8"))

@@ -22,7 +22,10 @@ def train(
     config: Annotated[Path | None, typer.Option(help="YAML file with any of the settings below; flags win.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out from its checkpoint.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check it all, and say what it takes in tokens and memory; do not train.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Read and check the input, and say what it takes in tokens and memory; do not train."
+        ),
     ] = False,
     **settings: Any,
 ) -> None:
@@ -56,8 +59,9 @@ def train(
             say(f"interrupted; go on with: {go_on}")
         raise typer.Exit(1) from None
     out.print(score_table(scores))
+    made = out_folder / training.ART
     for line in (
-        f"The painting: {out_folder / training.ART}",
+        f"The painting: {made}" if made.is_file() else f"The adapter: {out_folder}",
         f"Next: {program()} {training.next_command(out_folder)}",
     ):
         out.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from arttune import adapters, training
 from arttune.compare import controls
 from arttune.compare.plan import CONTROLS, Cell, Comparison
 from arttune.errors import BadInput
-from arttune.evaluate import Decoding, evaluate
+from arttune.evaluate import Z95, Decoding, evaluate
 from arttune.loading import load
+from arttune.machine import precision
 from arttune.models import Loaded
 from arttune.objectives import Problems
 from arttune.prompts import no_longer, telling_tools
@@ -68,10 +70,14 @@ def compare(
 
     Raises `BadInput` for anything wrong with the input, and for a folder of another comparison.
     """
+    plan = _same(plan, out)
     hall = Hall(plan, out, say)
     if not all((out / cell.folder / DONE).is_file() for cell in plan.cells()):
-        hall.tasks  # noqa: B018  what is wrong with them shows before the first cell is run
-    _folder(plan, out)
+        hall.check()
+    out.mkdir(parents=True, exist_ok=True)
+    scratch = out / f".{CONFIG}"
+    plan.write(scratch)
+    scratch.replace(out / CONFIG)
     found: dict[Cell, Result] = {}
     for cell in plan.cells():
         path = out / cell.folder / DONE
@@ -86,17 +92,19 @@ def compare(
     return found
 
 
-def _folder(plan: Comparison, out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    there, scratch = out / CONFIG, out / f".{CONFIG}"
-    plan.write(scratch)
-    if there.is_file() and there.read_text(encoding="utf-8") != scratch.read_text(encoding="utf-8"):
-        scratch.unlink()
-        raise BadInput(f"{out} holds another comparison, see {there}; choose another folder")
-    if not there.is_file() and any(path.name != scratch.name for path in out.iterdir()):
-        scratch.unlink()
-        raise BadInput(f"{out} exists and is no comparison; choose another folder")
-    scratch.replace(there)
+def _same(plan: Comparison, out: Path) -> Comparison:
+    """`plan` in the precision of what is in `out` already. Raises `BadInput` if that is anything else."""
+    if not (out / CONFIG).is_file():
+        if out.exists() and any(out.iterdir()):
+            raise BadInput(f"{out} exists and is no comparison; choose another folder")
+        return replace(plan, run=replace(plan.run, dtype=precision(plan.run.dtype)))
+    begun = Comparison.read(out / CONFIG)
+    kept = {name: getattr(plan.run, name) for name in training.MOVABLE}
+    dtype = begun.run.dtype if plan.run.dtype == "auto" else plan.run.dtype
+    ours = replace(plan, run=replace(plan.run, dtype=dtype))
+    if ours != replace(begun, run=replace(begun.run, **kept)):
+        raise BadInput(f"{out} holds another comparison, see {out / CONFIG}; choose another folder")
+    return ours
 
 
 @dataclass
@@ -107,6 +115,21 @@ class Hall:
     out: Path
     say: Say
     rates: dict[str, float] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raises `BadInput` for what would be found wrong only after some cells."""
+        tasks, problems = self.tasks, self.opened[0]
+        names = [task.name for task, _ in tasks]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise BadInput(f"also: {', '.join(twice)} is there already; name each task once")
+        for task, asked in tasks:
+            if not asked:
+                raise BadInput(f"also: {task.name} has no test problem with a prompt this short; raise max_prompt")
+        if self.plan.chooses and not problems.validation:
+            raise BadInput("there are too few training problems to keep some for validation, which chooses; add some")
+        if "few-shot" in self.plan.controls and len(problems.train) < self.plan.shots:
+            raise BadInput(f"shots is {self.plan.shots}, but there are {len(problems.train)} training problems")
 
     @cached_property
     def opened(self) -> tuple[Problems, Loaded]:
@@ -148,8 +171,8 @@ class Hall:
         folder = self.out / cell.folder
         self.say(f"{cell.name}, seed {cell.seed}, at a rate of {rate:g}")
         scores = self._run(self.plan.settings(cell, rate), folder, "test")
-        lines = (folder / training.SAMPLES).read_text(encoding="utf-8").splitlines()
-        answered = [Answered(scores[-1], [json.loads(line)["trained"]["correct"] for line in lines])]
+        with (folder / training.SAMPLES).open(encoding="utf-8") as lines:  # `splitlines` would cut at more than \n
+            answered = [Answered(scores[-1], [json.loads(line)["trained"]["correct"] for line in lines])]
         if self.plan.also:
             paints, base = cell.name == adapters.ART, self.opened[1].model
             model = load(base, folder / training.ART) if paints else PeftModel.from_pretrained(base, str(folder))
@@ -188,8 +211,8 @@ class Hall:
     def _rate(self, name: str) -> float:
         """The rate that short runs with each of the adapter's rates speak for.
 
-        Of those whose validation score is within a standard error of the best one's, it is the one that learned most:
-        of so few problems chance decides who comes first, while the loss, or the reward, is of many.
+        Of those whose validation score is within a standard error of the best one's, it is the one that learned most,
+        by the loss (or reward) of its last steps: of so few problems chance decides who comes first.
         """
         if name not in self.rates:
             tried = (
@@ -204,21 +227,22 @@ class Hall:
         """Validation accuracy, its standard error, how well the last steps went, and the rate."""
         folder = self.out / "search" / f"{name}-{rate:g}"
         self.say(f"trying {name} at a rate of {rate:g}")
-        score = self._run(self.plan.search(name, rate), folder, "validation")[-1]
-        share = score["accuracy"]
+        try:
+            score = self._run(self.plan.search(name, rate), folder, "validation")[-1]
+        except FloatingPointError as error:
+            self.say(f"that rate is too high: {error}")
+            return 0.0, 1.0, -math.inf, rate
+        (low, high), share = score["ci95"], score["accuracy"]
         key, sign = ("reward", 1.0) if self.plan.run.objective == "grpo" else ("loss", -1.0)
         course = [sign * line[key] for line in read_metrics(folder / training.METRICS) if key in line]
         last = course[-max(1, len(course) // 5) :]
         learned = sum(last) / len(last)
-        return (
-            share,
-            math.sqrt(share * (1 - share) / score["n"]),
-            learned if math.isfinite(learned) else -math.inf,
-            rate,
-        )
+        return share, (high - low) / (2 * Z95), learned if math.isfinite(learned) else -math.inf, rate
 
     def _run(self, settings: Settings, folder: Path, split: str) -> list[dict[str, Any]]:
         """The scores of a run, which is begun, gone on with, or already done."""
+        self.__dict__.pop("opened", None)  # the run loads a model of its own, and two may be too many
+        gc.collect()
         results = folder / training.RESULTS
         if not results.is_file():
             if (folder / training.CONFIG).is_file():

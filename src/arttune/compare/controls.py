@@ -65,12 +65,14 @@ def told(instruction: str) -> Put:
 
 
 def with_examples(problem: Problem, examples: list[Problem]) -> list[Message]:
-    """The conversation with solved problems before it, as earlier turns."""
+    """The conversation with solved problems before it, as earlier turns; what their system turns say is theirs too."""
     first = 1 if problem.prompt[0]["role"] == "system" else 0
     before: list[Message] = []
     for one in examples:
-        before += [turn for turn in one.prompt if turn["role"] != "system"]
-        before.append({"role": "assistant", "content": str(one.completion)})
+        system = one.prompt[0]["content"] if one.prompt[0]["role"] == "system" else None
+        turns = one.prompt[system is not None :]
+        before += with_prefix(turns, f"{system}\n") if system else turns
+        before.append({"role": "assistant", "content": one.completion or str(one.answer)})
     return [*problem.prompt[:first], *before, *problem.prompt[first:]]
 
 

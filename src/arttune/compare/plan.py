@@ -24,10 +24,11 @@ CONTROLS = {
     "random-string": "a random string as long as the picture",
     "blank": "a grey picture",
     "noise": "a noise picture",
-    "artwork": "the untrained artwork",
+    "artwork": "an artwork, untrained",
 }
 SEEDED = ("few-shot", "random-string", "noise")  # those that a seed changes
 RATES = {"art": [0.01, 0.02, 0.04], "lora": [3e-4, 1e-3, 3e-3], "soft-prompt": [3e-3, 1e-2, 3e-2]}
+GENTLE = {"lora": [3e-5, 1e-4, 3e-4]}  # where gradients come from rewards or preferences
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,23 @@ class Comparison:
         wrong = [name for name in self.rates if name not in ADAPTERS]
         if wrong:
             raise BadInput(f"rates: there is no {', '.join(wrong)}; use {', '.join(ADAPTERS)}")
-        self.rates = {name: self.rates.get(name, RATES[name]) for name in self.adapters}
+        usual = RATES if self.run.objective == "sft" else RATES | GENTLE
+        self.rates = {name: self.rates.get(name, usual[name]) for name in self.adapters}
         for name, values in self.rates.items():
             if not values or min(values) <= 0:
                 raise BadInput(f"rates: {name} is {values}; it must be a list of numbers above 0")
-        if self.run.validation == 0 and any(n > 1 for n in (len(self.instructions), *map(len, self.rates.values()))):
+        if self.run.validation == 0 and self.chooses:
             raise BadInput(
                 "validation is 0, but validation problems choose among rates and instructions; give one each"
             )
+        if self.shots < 1:
+            raise BadInput(f"shots is {self.shots}; it must be at least 1")
+        if self.search_steps is not None and self.search_steps < 1:
+            raise BadInput(f"search_steps is {self.search_steps}; it must be at least 1")
+        for cell in self.cells():  # what is wrong with any of them is wrong at once
+            replace(self.run, seed=cell.seed)
+            if cell.name in self.adapters:
+                self.settings(cell, self.rates[cell.name][0])
 
     @classmethod
     def own(cls) -> list[str]:
@@ -111,6 +121,12 @@ class Comparison:
         names = [*(name for name in CONTROLS if name in {*self.controls, "none"}), *self.adapters]
         once = [name for name in CONTROLS if name not in SEEDED]
         return [Cell(name, seed) for name in names for seed in (self.seeds[:1] if name in once else self.seeds)]
+
+    @property
+    def chooses(self) -> bool:
+        """Whether anything is chosen by validation problems."""
+        instructions = len(self.instructions) if "instruction" in self.controls else 0
+        return any(n > 1 for n in (instructions, *map(len, self.rates.values())))
 
     @property
     def searches(self) -> int:

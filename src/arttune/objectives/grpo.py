@@ -54,12 +54,7 @@ class Unmoved(Listener):
 def grpo(studio: Studio) -> Trainer:
     """The trainer of a reinforcement run; the training problems need no completion."""
     s = studio.settings
-    if s.batch_size * s.accumulate % s.generations:
-        raise BadInput(
-            f"batch_size times accumulate is {s.batch_size * s.accumulate}, which is no multiple of generations, "
-            f"{s.generations}: all completions of a problem belong to one step"
-        )
-    groups = s.batch_size * s.accumulate // s.generations
+    groups = s.rows // s.generations
     if len(studio.problems.train) < groups:
         raise BadInput(
             f"a step takes {groups} problems (batch_size times accumulate over generations), but there are only "

@@ -144,6 +144,7 @@ class Studio:
             "gradient_checkpointing": False,  # slower; who lacks the memory asks for it with `trl`
             "dataloader_pin_memory": self.model.device.type != "cpu",
             "logging_steps": 1,
+            "logging_nan_inf_filter": False,  # else a loss that is not finite is logged as 0
             "eval_strategy": "steps" if judged else "no",
             "eval_steps": s.eval_every,
             "save_steps": s.eval_every,
