@@ -226,7 +226,8 @@ class Hall:
     def _tried(self, name: str, rate: float) -> tuple[float, float, float, float]:
         """Validation accuracy, its standard error, how well the last steps went, and the rate."""
         folder = self.out / "search" / f"{name}-{rate:g}"
-        self.say(f"trying {name} at a rate of {rate:g}")
+        if not (folder / training.RESULTS).is_file():
+            self.say(f"trying {name} at a rate of {rate:g}")
         try:
             score = self._run(self.plan.search(name, rate), folder, "validation")[-1]
         except FloatingPointError as error:
