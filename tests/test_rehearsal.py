@@ -61,6 +61,8 @@ def test_it_counts_what_the_run_trains_on(name, tiny_folder, problems, tmp_path)
     assert found.prompt.longest == len(tokenizer(one, add_special_tokens=False)["input_ids"])
     assert found.problems == {"training": 28, "validation": 4, "test problems": 8}
     assert found.answer.longest == len("Answer: green")  # a token a byte
+    assert found.graded == (28, 28)
+    assert found.canvas == (224, 224)
     assert found.picture == (0 if name == "lora" else 64)
     assert sum(name == "first prompt" for name, _ in found.lines()) == 1
     shown = "<|vision_start|>(64 x <|image_pad|>)<|vision_end|>" in found.first

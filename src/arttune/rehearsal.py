@@ -24,6 +24,7 @@ from arttune.tuner import ArtConfig
 
 BYTES = {"bfloat16": 2, "float32": 4}
 GIB = 2**30
+GRADED = 200  # supervised answers that are put to the task's own grade
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,16 @@ class Rehearsal:
     """What a run will be."""
 
     settings: Settings
+    about: str  # the task
     problems: dict[str, int]
+    graded: tuple[int, int]  # of how many supervised answers the task's own grade finds how many right
+    canvas: tuple[int, int]  # height and width
     picture: int  # tokens
     parameters: int
     trained: int
     prompt: Lengths
     answer: Lengths  # in grpo the longest that may be sampled
+    longest: int  # tokens of the longest row
     step: int  # tokens that a step trains on, of median problems
     sampled: int  # tokens that the rollouts of the run may write
     memory: Memory
@@ -77,16 +82,20 @@ class Rehearsal:
         """What it is and how much, to read."""
         s, m = self.settings, self.memory
         told = ", ".join(f"{n:,} {name}" for name, n in self.problems.items())
+        right, tried = self.graded
+        contract = f"; of {tried} supervised answers {right} are graded right" if tried else "; no supervised answers"
+        shape = f", picture {self.picture} (3 x {self.canvas[0]} x {self.canvas[1]} pixels)"
         rows = f"{s.rows} rows in {s.accumulate} pass{'es' if s.accumulate > 1 else ''}"
         found = [
-            ("task", f"{s.task}: {told}"),
+            ("task", f"{s.task}, {self.about}"),
+            ("problems", told + contract),
             ("model", f"{s.model}: {self.parameters / 1e6:,.0f} M parameters, {s.dtype}"),
             ("adapter", f"{s.adapter}: {self.trained:,} numbers are trained, at a rate of {s.rate:g}"),
             (
                 "tokens",
-                f"prompt {self.prompt}, answer {self.answer}" + f", picture {self.picture}" * bool(self.picture),
+                f"prompt {self.prompt}, answer {self.answer}" + (shape if s.adapter == adapters.ART else ""),
             ),
-            ("step", f"{rows}: about {self.step:,} tokens"),
+            ("step", f"{rows} of at most {self.longest:,} tokens: about {self.step:,} tokens"),
             ("run", f"{s.steps:,} steps: about {self.step * s.steps / 1e6:,.2f} M tokens trained on"),
         ]
         if self.sampled:
@@ -130,6 +139,7 @@ def rehearse(settings: Settings) -> Rehearsal:
         kept=(longest + picture) * kept_a_token(loaded, settings.adapter, size),
         cache=asked * (prompts.longest + most + shown) * _cache_a_token(loaded, size),
     )
+    worked = [one for one in problems.train if one.completion is not None][:GRADED]
     turns = problems.train[0].prompt
     worded = str(
         loaded.tokenizer.apply_chat_template(
@@ -138,6 +148,9 @@ def rehearse(settings: Settings) -> Rehearsal:
     )
     return Rehearsal(
         settings=settings,
+        about=problems.task.about,
+        graded=(sum(problems.task.grade(one, str(one.completion)).correct for one in worked), len(worked)),
+        canvas=canvas.canvas_size,
         problems={
             "training": len(problems.train),
             "validation": len(problems.validation),
@@ -148,6 +161,7 @@ def rehearse(settings: Settings) -> Rehearsal:
         trained=trained,
         prompt=prompts,
         answer=answers,
+        longest=longest // rows + shown,
         step=settings.accumulate * (rows * text + picture),
         sampled=settings.steps * settings.rows * most if sampling else 0,
         memory=memory,
