@@ -30,8 +30,8 @@ COLUMNS = (
 
 NOTE = (
     "Intervals (95 %) and p (two-sided, of problems in pairs, not corrected for the number of rows) say what other "
-    "problems might give with these seeds. Training seconds are those of this implementation, which shares more of a "
-    "step where there is a picture, and of whatever else the machine did."
+    "problems might give with these seeds. Training is the median step times their number, in this implementation, "
+    "which shares more of a step where there is a picture."
 )
 
 Found = Mapping[Cell, Result]
