@@ -165,7 +165,9 @@ def test_toolmind(tmp_path):
     }
     plain = whole | {"conversations": [user, {"role": "assistant", "content": "I cannot know."}]}
     other = whole | {"tools": [{"type": "function", "function": tool | {"name": "clock"}}]}
-    path = lines(tmp_path / "t.jsonl", *[whole] * 21, plain, other, whole | {"conversations": [user]})
+    text = {name: json.dumps(value) for name, value in whole.items()}
+    odd = whole | {"tools": [{"function": {"name": "now", "parameters": None}}]}
+    path = lines(tmp_path / "t.jsonl", *[whole] * 20, text, plain, other, odd, whole | {"conversations": [user]})
     train, test = (get_task("toolmind", path).load(split) for split in ("train", "test"))
     assert (len(train), len(test)) == (19, 2)
     problem = train[0]
@@ -173,6 +175,9 @@ def test_toolmind(tmp_path):
     assert calls.read(problem.completion or "") == [("now", {"zone": "Oslo"})]
     assert right("toolmind", problem, ("now", {"zone": "Oslo"}))
     assert json.loads(json.dumps(problem.tools)) == whole["tools"]
+    wrong = lines(tmp_path / "w.jsonl", whole, whole | {"conversations": [{"content": "no role"}]})
+    with pytest.raises(BadInput, match=r"w.jsonl, line 2: not as ToolMind publishes its rows .KeyError: 'role'"):
+        get_task("toolmind", wrong).load("train")
 
 
 @zoo.REAL
