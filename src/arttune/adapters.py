@@ -8,17 +8,20 @@ Those read the text without a picture; all else of a run is the same. They get w
 from __future__ import annotations
 
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, PromptTuningConfig, PromptTuningInit
 
-from arttune.optimizer import CanvasMuon
+from arttune.loading import load
+from arttune.optimizer import CanvasMuon, finite
 from arttune.tree import stand_in
 from arttune.tuner import ArtConfig, art_layer
-from arttune.tuner.model import spread
+from arttune.tuner.model import labelled, of_labels, spread
 
 ART, LORA, SOFT_PROMPT = "art", "lora", "soft-prompt"
+PICTURE, WEIGHTS = "art.png", "adapter_model.safetensors"  # files of a run that hold a painting, or another adapter
 LINEAR = (
     r".*language_model.*\.((q|k|v|o|gate|up|down|out)_proj|in_proj_\w+)"  # Qwen3.5's recurrent layers have the last
 )
@@ -49,8 +52,7 @@ def optimizer(model: PeftModel, rate: float, memory: float) -> torch.optim.Optim
 
 def _finite(adam: torch.optim.Optimizer, *_: Any) -> None:
     """As `CanvasMuon` does, so that weights which are no numbers are never saved."""
-    weights = [weight for group in adam.param_groups for weight in group["params"] if weight.grad is not None]
-    if not all(bool(weight.grad.isfinite().all()) for weight in weights):
+    if not finite(weight for group in adam.param_groups for weight in group["params"]):
         raise FloatingPointError(
             "the gradient is not finite, so the adapter was left as it is; use a lower learning_rate"
         )
@@ -67,6 +69,11 @@ def without(model: PeftModel) -> Any:
     return model.get_base_model() if named(model) == SOFT_PROMPT else model.unload()
 
 
+def reloaded(base: Any, name: str, folder: Path) -> PeftModel:
+    """`base` with the adapter `name` as the run in `folder` saved it: a painting is its PNG."""
+    return load(base, folder / PICTURE) if name == ART else PeftModel.from_pretrained(base, str(folder))
+
+
 def project_labels_alone(model: PeftModel) -> None:
     """In training, have the model that carries the adapter project only positions with a label onto the vocabulary.
 
@@ -78,15 +85,15 @@ def project_labels_alone(model: PeftModel) -> None:
 
     @wraps(plain)  # `generate` asks for its arguments
     def labels_alone(**kwargs: Any) -> Any:
-        labels, fused = kwargs.get("labels"), bool(kwargs.get("fused_lm_head"))
-        if labels is None or not (base.training and torch.is_grad_enabled() and bool((labels[:, 1:] != -100).any())):
+        labels = kwargs.get("labels")
+        if labels is None or not (base.training and torch.is_grad_enabled()):
             return plain(**kwargs)
         mask = labels[:, 1:] != -100
-        rows, columns = mask.nonzero(as_tuple=True)
-        kwargs["shift_labels"] = labels[:, 1:][mask][None]
-        kwargs["labels"] = None if fused else kwargs["shift_labels"]  # the loss looks at the former
-        with stand_in(base.base_model, (rows[None], columns[None])):
-            output = plain(**kwargs)
-        return spread(output, mask) if fused else output
+        wanted = labelled(mask)
+        if wanted is None:
+            return plain(**kwargs)
+        with stand_in(base.base_model, wanted):
+            output = plain(**kwargs | of_labels(labels, mask, kwargs))
+        return spread(output, mask) if kwargs.get("fused_lm_head") else output
 
     base.forward = labels_alone

@@ -104,21 +104,30 @@ def _contiguous_head(model: Any) -> Iterator[None]:
         hook.remove()
 
 
-def greedy(model: Any, prompt: dict[str, Any], decoding: Decoding, pad_token_id: int | None) -> torch.Tensor:
-    """The likeliest continuations `(rows, new tokens)` of a left-padded `prompt`, as `generate` takes it.
+def plainly(own: GenerationConfig, pad_token_id: int | None, **further: Any) -> GenerationConfig:
+    """Greedy settings that have only the end tokens of a checkpoint's `own`.
 
-    Of the checkpoint's own generation settings only its end tokens count: some penalise repetition, which is neither
-    what was trained nor what a server is asked for.
+    Some penalise repetition, which is neither what was trained nor what a server is asked for.
     """
-    own = model.generation_config
-    plain = GenerationConfig(
+    return GenerationConfig(
         do_sample=False,
-        max_new_tokens=decoding.max_new_tokens,
         pad_token_id=pad_token_id,
         bos_token_id=own.bos_token_id,
         eos_token_id=own.eos_token_id,
+        **further,
     )
+
+
+def _soft_tokens(model: Any) -> int:
+    """How many tokens of a soft prompt stand before each row."""
     soft = isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
+    return model.active_peft_config.num_virtual_tokens if soft else 0
+
+
+def greedy(model: Any, prompt: dict[str, Any], decoding: Decoding, pad_token_id: int | None) -> torch.Tensor:
+    """The likeliest continuations `(rows, new tokens)` of a left-padded `prompt`, as `generate` takes it."""
+    plain = plainly(model.generation_config, pad_token_id, max_new_tokens=decoding.max_new_tokens)
+    soft = _soft_tokens(model) > 0
     given = (_behind_soft_prompt(model, prompt) if soft else prompt) | {"generation_config": plain}
     width = 0 if soft else prompt["input_ids"].shape[1]
     if decoding.presence_penalty:
@@ -175,9 +184,7 @@ def answers(
     texts = [tokenizer.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in shown]
     order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
     found: list[str] = [""] * len(texts)
-    soft = isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
-    before = model.active_peft_config.num_virtual_tokens if soft else 0
-    tokens = before * len(texts)
+    tokens = _soft_tokens(model) * len(texts)
     for start in range(0, len(order), decoding.batch_size):
         chosen = order[start : start + decoding.batch_size]
         batch = tokenizer(

@@ -15,10 +15,10 @@ import torch
 from lm_eval.__main__ import cli_evaluate
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
-from transformers import GenerationConfig
 
 from arttune.canvas import Painting
 from arttune.errors import BadInput
+from arttune.evaluate import plainly
 from arttune.loading import load
 from arttune.models import load_model
 from arttune.prompts import START, fix_template, placeholder, with_picture
@@ -58,11 +58,8 @@ class ArtLM(HFLM):  # type: ignore[misc]  # the harness has no types
         made = Painting.load(art).provenance if art else None
         loaded = load_model(pretrained, dtype)
         fix_template(loaded.tokenizer, made.template if made else {})
-        model, own = loaded.model, loaded.model.generation_config
-        # Greedy is greedy: some checkpoints penalise repetition, see `evaluate.greedy`.
-        model.generation_config = GenerationConfig(
-            eos_token_id=own.eos_token_id, bos_token_id=own.bos_token_id, pad_token_id=loaded.tokenizer.pad_token_id
-        )
+        model = loaded.model
+        model.generation_config = plainly(model.generation_config, loaded.tokenizer.pad_token_id)
         self.picture, self.sha = 0, ""
         if art is not None:
             self.sha = hashlib.sha256(art.read_bytes()).hexdigest()[:12]

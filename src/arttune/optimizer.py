@@ -80,7 +80,7 @@ class CanvasMuon(torch.optim.Optimizer):
                 loss = closure()
         everything = [(group, canvas) for group in self.param_groups for canvas in group["params"]]
         moved = [(group, canvas) for group, canvas in everything if canvas.grad is not None]
-        if not all(bool(canvas.grad.isfinite().all()) for _, canvas in moved):
+        if not finite(canvas for _, canvas in moved):
             raise FloatingPointError(
                 "the gradient at the picture is not finite, so the picture was left as it is; float32 may help, or "
                 "torch.autograd.set_detect_anomaly(True) say where it comes from"
@@ -96,6 +96,11 @@ class CanvasMuon(torch.optim.Optimizer):
                 length *= _agreement(self.state[canvas], canvas.grad, ahead, group["memory"])
             canvas.sub_(to_pixels(move, canvas.shape[1:], group["unit"]), alpha=length)
         return loss
+
+
+def finite(weights: Iterable[torch.Tensor]) -> bool:
+    """Whether all gradients that there are consist of numbers."""
+    return all(weight.grad is None or bool(weight.grad.isfinite().all()) for weight in weights)
 
 
 def _agreement(state: dict[str, Any], grad: torch.Tensor, ahead: torch.Tensor, memory: float) -> float:

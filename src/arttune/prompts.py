@@ -67,6 +67,13 @@ def with_instruction(conversation: list[dict[str, str]], instruction: str) -> li
     return messages
 
 
+def with_prefix(conversation: list[dict[str, str]], text: str) -> list[dict[str, str]]:
+    """A conversation whose first user turn begins with `text` and a new line: where a picture would stand."""
+    at = next(i for i, turn in enumerate(conversation) if turn["role"] == "user")
+    turn = {"role": "user", "content": f"{text}\n{conversation[at]['content']}"}
+    return [*conversation[:at], turn, *conversation[at + 1 :]]
+
+
 # What Qwen's chat templates say of tools.
 TOOLS = (
     "# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with function "
@@ -98,9 +105,7 @@ def with_tools(
         if apply([system, *rest]) == told:
             return [system, *rest]
     words = TOOLS.format(tools="\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools))
-    first = next(i for i, message in enumerate(conversation) if message["role"] == "user")
-    turn = {"role": "user", "content": f"{words}\n\n{conversation[first]['content']}"}
-    return [*conversation[:first], turn, *conversation[first + 1 :]]
+    return with_prefix(conversation, f"{words}\n")
 
 
 def telling_tools(problems: list[Problem], tokenizer: PreTrainedTokenizerBase) -> list[Problem]:
@@ -124,13 +129,20 @@ def _tagged(text: str) -> str:
     return WRITTEN.sub(rewritten, text)
 
 
-def no_longer(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, most: int | None) -> list[Problem]:
-    """The problems whose prompts, as the chat template words them, have at most `most` tokens; None: all."""
-    if most is None:
-        return problems
+def lengths(problems: list[Problem], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """How many tokens the prompt of each problem has, as the chat template words it, without a picture."""
     texts = [tokenizer.apply_chat_template(one.prompt, tokenize=False, add_generation_prompt=True) for one in problems]
-    read = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-    return [one for one, ids in zip(problems, read, strict=True) if len(ids) <= most]
+    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+
+
+def worded(
+    problems: list[Problem], tokenizer: PreTrainedTokenizerBase, most: int | None = None, limit: int | None = None
+) -> list[Problem]:
+    """Problems as a model is asked them: tools told, prompts of at most `most` tokens, the first `limit` of those."""
+    if most is None:
+        return telling_tools(problems[:limit], tokenizer)
+    told = telling_tools(problems, tokenizer)
+    return [one for one, length in zip(told, lengths(told, tokenizer), strict=True) if length <= most][:limit]
 
 
 def fix_template(tokenizer: PreTrainedTokenizerBase, arguments: dict[str, Any]) -> None:

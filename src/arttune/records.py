@@ -42,9 +42,7 @@ class Metrics:
         self._write()
 
     def _write(self) -> None:
-        scratch = self.path.with_suffix(".tmp")
-        scratch.write_text("".join(json.dumps(line) + "\n" for line in self.lines), encoding="utf-8")
-        scratch.replace(self.path)
+        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -56,6 +54,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return found
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all, however the process ends."""
+    scratch = path.with_name(f".{path.name}")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(path)
 
 
 class Listener(TrainerCallback):

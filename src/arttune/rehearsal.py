@@ -17,13 +17,13 @@ from peft import get_peft_model
 from arttune import adapters, training
 from arttune.machine import precision
 from arttune.models import Loaded
-from arttune.prompts import PAD, with_picture
+from arttune.prompts import PAD, lengths, with_picture
 from arttune.settings import Settings
-from arttune.tasks import Problem
 from arttune.tuner import ArtConfig
 
 BYTES = {"bfloat16": 2, "float32": 4}
 GIB = 2**30
+RECURRENT = "linear_attention"  # transformers' name for the kind of a layer
 GRADED = 200  # supervised answers that are put to the task's own grade
 
 
@@ -115,7 +115,7 @@ def rehearse(settings: Settings) -> Rehearsal:
     canvas = training.canvas_config(settings, loaded)
     paints = settings.adapter == adapters.ART
     shown = canvas.tokens if settings.adapter != adapters.LORA else 0
-    prompts = Lengths.of(_counted(loaded, problems.train))
+    prompts = Lengths.of(lengths(problems.train, loaded.tokenizer))
     most = settings.max_new_tokens or problems.task.max_new_tokens
     sampling = settings.objective == "grpo"
     if sampling:
@@ -169,13 +169,6 @@ def rehearse(settings: Settings) -> Rehearsal:
     )
 
 
-def _counted(loaded: Loaded, problems: list[Problem]) -> list[int]:
-    texts = [
-        loaded.tokenizer.apply_chat_template(one.prompt, tokenize=False, add_generation_prompt=True) for one in problems
-    ]
-    return [len(ids) for ids in loaded.tokenizer(texts, add_special_tokens=False)["input_ids"]]
-
-
 def _trained(settings: Settings, canvas: ArtConfig, loaded: Loaded) -> int:
     if settings.adapter == adapters.ART:
         height, width = canvas.canvas_size
@@ -194,18 +187,20 @@ def kept_a_token(loaded: Loaded, adapter: str, size: int) -> int:
     (PEFT casts them to float32). tests/test_rehearsal.py compares with what autograd saves. Recurrent layers are
     counted by the widths of their projections, which is a guess.
     """
-    text = loaded.model.config.get_text_config()
+    text, head, kinds = _shape(loaded)
     hidden, inner = text.hidden_size, text.intermediate_size
-    head = getattr(text, "head_dim", None) or hidden // text.num_attention_heads
     wide, narrow = text.num_attention_heads * head, text.num_key_value_heads * head
     inputs = 4 * (5 * hidden + wide + inner) if adapter == adapters.LORA else 0
     around = 2 * 4 * hidden + size * 3 * inner + inputs
     attention = size * (2 * wide + 2 * narrow)
-    kinds = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
-    total = 0
-    for kind in kinds:
-        total += around + (_recurrent(text, size) if kind == "linear_attention" else attention)
-    return total
+    return sum(around + (_recurrent(text, size) if kind == RECURRENT else attention) for kind in kinds)
+
+
+def _shape(loaded: Loaded) -> tuple[Any, int, list[str]]:
+    """The text model's config, the width of its heads, and of which kind each layer is."""
+    text = loaded.model.config.get_text_config()
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return text, head, getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
 
 
 def _recurrent(text: Any, size: int) -> int:
@@ -216,8 +211,6 @@ def _recurrent(text: Any, size: int) -> int:
 
 def _cache_a_token(loaded: Loaded, size: int) -> int:
     """Bytes of keys and values; recurrent layers keep a state whose size does not grow."""
-    text = loaded.model.config.get_text_config()
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    kinds = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
-    layers = sum(kind != "linear_attention" for kind in kinds)
+    text, head, kinds = _shape(loaded)
+    layers = sum(kind != RECURRENT for kind in kinds)
     return int(layers * 2 * text.num_key_value_heads * head * size)

@@ -18,7 +18,7 @@ from arttune.evaluate import Decoding, Sample, Score, evaluate
 from arttune.loading import load
 from arttune.machine import PRECISIONS
 from arttune.models import Loaded, load_model
-from arttune.prompts import fix_template, no_longer, telling_tools, with_instruction
+from arttune.prompts import fix_template, with_instruction, worded
 from arttune.records import resume_command
 from arttune.settings import CONFIG, Settings, named_values
 from arttune.tasks import Problem, Task, get_task
@@ -112,8 +112,7 @@ def open_request(request: Request) -> Ready:
     template = named_values("template", request.template or kept) or (made.template if made else {})
     loaded = load_model(request.model, request.dtype)
     fix_template(loaded.tokenizer, template)
-    problems = no_longer(telling_tools(problems, loaded.tokenizer), loaded.tokenizer, request.max_prompt)
-    problems = problems[: request.limit]
+    problems = worded(problems, loaded.tokenizer, request.max_prompt, request.limit)
     if not problems:
         limit = f" with a prompt of at most {request.max_prompt} tokens" if request.max_prompt else ""
         raise BadInput(f"{request.task} has no {request.split} problem{limit}")

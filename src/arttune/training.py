@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model
+from peft import get_peft_model
 from safetensors import safe_open
 from tqdm.auto import tqdm
 from transformers import Trainer, TrainerState
@@ -26,24 +26,18 @@ from arttune import adapters
 from arttune.canvas import Painting, Provenance, start_pixels
 from arttune.errors import BadInput
 from arttune.evaluate import Sample, Score
-from arttune.loading import load
 from arttune.machine import keep_freed_memory, precision
 from arttune.models import Loaded, load_model
 from arttune.objectives import OBJECTIVES, Problems, Studio
-from arttune.prompts import fix_template, no_longer, telling_tools
-from arttune.records import Metrics, last_checkpoint, resume_command
+from arttune.prompts import fix_template, worded
+from arttune.records import Metrics, last_checkpoint, resume_command, write_whole
 from arttune.report import learning_curve, start_and_end
 from arttune.rollouts import NoServer
 from arttune.settings import CONFIG, Settings, named_values
-from arttune.tasks import Problem, get_task, hold_out
+from arttune.tasks import get_task, hold_out
 from arttune.tuner import ArtConfig, art_layer
 
-RESULTS, ART, METRICS, SAMPLES = (
-    "results.json",
-    "art.png",
-    "metrics.jsonl",
-    "samples.jsonl",
-)
+RESULTS, METRICS, SAMPLES = "results.json", "metrics.jsonl", "samples.jsonl"
 
 MOVABLE = ("rollouts", "patience")
 
@@ -132,12 +126,9 @@ def opened(settings: Settings, weightless: bool = False) -> tuple[Problems, Load
     keep_freed_memory()
     loaded = load_model(settings.model, settings.dtype, weightless)
     fix_template(loaded.tokenizer, named_values("template", settings.template))
-
-    def kept(problems: list[Problem]) -> list[Problem]:
-        return no_longer(telling_tools(problems, loaded.tokenizer), loaded.tokenizer, settings.max_prompt)
-
-    train_set, validation = hold_out(kept(everything), settings.validation, settings.seed)
-    test = kept(test)[: settings.test_limit or None]
+    asked = worded(everything, loaded.tokenizer, settings.max_prompt)
+    train_set, validation = hold_out(asked, settings.validation, settings.seed)
+    test = worded(test, loaded.tokenizer, settings.max_prompt, settings.test_limit or None)
     if not train_set or not test:
         limit = f" with a prompt of at most {settings.max_prompt} tokens" if settings.max_prompt else ""
         raise BadInput(
@@ -191,9 +182,7 @@ def _paint(studio: Studio, trainer: Trainer, checkpoint: Path | None, split: str
     _write_samples(out / SAMPLES, samples)
     title = f"{studio.problems.task.name} · {settings.model} · {settings.objective}"
     learning_curve(studio.metrics.lines, out / "learning_curve.png", title)
-    scratch = out / f".{RESULTS}"
-    scratch.write_text(json.dumps({"scores": [s.as_dict() for s in scores]}, indent=2) + "\n")
-    scratch.replace(out / RESULTS)
+    write_whole(out / RESULTS, json.dumps({"scores": [s.as_dict() for s in scores]}, indent=2) + "\n")
     return scores
 
 
@@ -212,10 +201,10 @@ def _hung(studio: Studio, steps: int, split: str) -> tuple[list[Score], list[lis
         seed=settings.seed,
     )
     start, painting = canvas.start.cpu(), Painting(art_layer(studio.model).painting().pixels, made)
-    painting.save(out / ART)
+    painting.save(out / adapters.PICTURE)
     scores, samples = _before_and_after(studio, split)
     painting.provenance = replace(made, scores=[s.as_dict() for s in scores])
-    painting.save(out / ART)
+    painting.save(out / adapters.PICTURE)
     start_and_end(start, painting.pixels, out / "start_and_end.png")
     return scores, samples
 
@@ -254,7 +243,7 @@ def _before_and_after(studio: Studio, split: str) -> tuple[list[Score], list[lis
     studio.say(f"scoring {len(judged)} {split} problems, text only and with {what}")
     with tqdm(total=2 * len(judged), unit="problem", leave=False) as bar:
         before = studio.score(base, judged, split, lambda n: _at(bar, n))
-        model = load(base, out / ART) if studio.paints else PeftModel.from_pretrained(base, str(out))
+        model = adapters.reloaded(base, studio.settings.adapter, out)
         after = studio.score(model, judged, split, lambda n: _at(bar, len(judged) + n))
     return [before[0], after[0]], [before[1], after[1]]
 
@@ -280,7 +269,8 @@ def _write_samples(path: Path, samples: list[list[Sample]]) -> None:
 
 def trained_parameters(out: Path) -> int:
     """How many numbers were trained in the run in `out`."""
-    with safe_open(str(out / "adapter_model.safetensors"), "pt") as held:
+    with safe_open(str(out / adapters.WEIGHTS), "pt") as held:
+        # What safe_open gives is no mapping: it has keys, but cannot be iterated.
         names = [name for name in held.keys() if not name.endswith(".start")]  # noqa: SIM118
         return sum(math.prod(held.get_slice(name).get_shape()) for name in names)
 

@@ -169,7 +169,7 @@ def test_what_would_fail_late_is_found_at_once(tiny_folder, problems, other, tmp
 
 def test_a_file_is_read_as_it_was_written(tiny_folder, problems, other, tmp_path):
     chosen = plan(tiny_folder, problems, also=[str(other)])
-    chosen.write(tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text(chosen.as_yaml())
     assert Comparison.read(tmp_path / "c.yaml") == chosen
 
 

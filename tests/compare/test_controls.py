@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import zoo
-from arttune.compare.controls import random_string, with_examples, with_prefix
+from arttune.compare.controls import random_string, with_examples
+from arttune.prompts import with_prefix
 from arttune.tasks import Problem, get_task
 
 

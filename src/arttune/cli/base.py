@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +36,30 @@ def say(line: str) -> None:
 def program() -> str:
     """How to call this program again: by its name where the shell finds it, else by its path (`make demo`'s .venv)."""
     return "arttune" if shutil.which("arttune") else sys.argv[0]
+
+
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Read and check the input, and say what it takes in tokens and memory; do not train."
+    ),
+]
+
+
+@contextmanager
+def resumable(begun: Path, go_on: str) -> Iterator[None]:
+    """Exit with 1 and the command to `go_on` with where servers fail, or on Ctrl-C once the file `begun` is there."""
+    from arttune.rollouts import NoServer
+
+    try:
+        yield
+    except NoServer as error:
+        say(f"{error}. Once a server is well, go on with: {go_on}")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        if begun.is_file():
+            say(f"interrupted; go on with: {go_on}")
+        raise typer.Exit(1) from None
 
 
 def written_to(folder: Path | None) -> Path:

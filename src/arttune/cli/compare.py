@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from arttune.cli.base import app, err, out, program, rehearsed, say, written_to
+from arttune.cli.base import DryRun, app, err, out, program, rehearsed, resumable, say, written_to
 
 
 @app.command()
@@ -19,12 +19,7 @@ def compare(
         Path | None,
         typer.Option("--out", help="Folder to write; one of the same comparison is gone on with.", show_default=False),
     ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Read and check the input, and say what it takes in tokens and memory; do not train."
-        ),
-    ] = False,
+    dry_run: DryRun = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
     """Train adapters side by side on the same problems and steps, and test whether they differ.
@@ -45,7 +40,6 @@ def compare(
     from arttune.compare import Comparison, summary
     from arttune.compare import compare as run
     from arttune.compare.plan import Cell
-    from arttune.rollouts import NoServer
 
     plan = Comparison.read(config)
     if dry_run:
@@ -74,15 +68,8 @@ def compare(
         err.print(table)
         summary.write(found, folder, title)
 
-    go_on = f"{program()} compare {config} --out {folder}"
-    try:
+    with resumable(config, f"{program()} compare {config} --out {folder}"):
         run(plan, folder, say, shown)
-    except NoServer as error:
-        say(f"{error}. Once a server is well, go on with: {go_on}")
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        say(f"interrupted; go on with: {go_on}")
-        raise typer.Exit(1) from None
     if as_json:
         print((folder / "compare.json").read_text(encoding="utf-8"))
     else:

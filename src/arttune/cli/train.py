@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from arttune.cli.base import app, out, program, rehearsed, say, with_settings, written_to
+from arttune.cli.base import DryRun, app, out, program, rehearsed, resumable, say, with_settings, written_to
 from arttune.errors import BadInput
-from arttune.settings import Settings
+from arttune.settings import CONFIG, Settings
 
 
 @app.command()
@@ -21,12 +21,7 @@ def train(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with any of the settings below; flags win.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out from its checkpoint.")] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Read and check the input, and say what it takes in tokens and memory; do not train."
-        ),
-    ] = False,
+    dry_run: DryRun = False,
     **settings: Any,
 ) -> None:
     """Paint a picture for a task and score it.
@@ -34,32 +29,24 @@ def train(
     Writes a folder with the painting (art.png), its adapter for PEFT, the scores before and after, and plots.
     """
     from arttune import training
+    from arttune.adapters import PICTURE
     from arttune.records import resume_command
     from arttune.report import score_table
-    from arttune.rollouts import NoServer
 
+    flags = {name: value for name, value in settings.items() if value is not None}
     if dry_run:
-        rehearsed(Settings.read(config, {name: value for name, value in settings.items() if value is not None}))
+        rehearsed(Settings.read(config, flags))
         return
     out_folder = written_to(out_folder)
-    flags = {name: value for name, value in settings.items() if value is not None}
-    go_on = f"{program()} {resume_command(out_folder)}"
-    try:
+    with resumable(out_folder / CONFIG, f"{program()} {resume_command(out_folder)}"):
         if resume:
             if config is not None:
                 raise BadInput("--resume takes its settings from the run folder; leave --config out")
             scores = training.resume(out_folder, flags, say)
         else:
             scores = training.train(Settings.read(config, flags), out_folder, say)
-    except NoServer as error:
-        say(f"{error}. Once a server is well, go on with: {go_on}")
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        if (out_folder / training.CONFIG).is_file():
-            say(f"interrupted; go on with: {go_on}")
-        raise typer.Exit(1) from None
     out.print(score_table(scores))
-    made = out_folder / training.ART
+    made = out_folder / PICTURE
     for line in (
         f"The painting: {made}" if made.is_file() else f"The adapter: {out_folder}",
         f"Next: {program()} {training.next_command(out_folder)}",

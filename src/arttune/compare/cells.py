@@ -13,25 +13,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
-
 from arttune import adapters, training
 from arttune.compare import controls
 from arttune.compare.plan import CONTROLS, Cell, Comparison
 from arttune.errors import BadInput
 from arttune.evaluate import Z95, Decoding, evaluate
-from arttune.loading import load
 from arttune.machine import precision
 from arttune.models import Loaded
 from arttune.objectives import Problems
-from arttune.prompts import no_longer, telling_tools
-from arttune.records import read_metrics
+from arttune.prompts import worded
+from arttune.records import read_metrics, write_whole
 from arttune.settings import Settings
 from arttune.tasks import Problem, Task, get_task
 from arttune.tuner import ArtConfig
 
 CONFIG, DONE = "comparison.yaml", "cell.json"
-WEIGHTS = "adapter_model.safetensors"
 
 Say = Callable[[str], None]
 
@@ -76,18 +72,14 @@ def compare(
     if not all((out / cell.folder / DONE).is_file() for cell in plan.cells()):
         hall.check()
     out.mkdir(parents=True, exist_ok=True)
-    scratch = out / f".{CONFIG}"
-    plan.write(scratch)
-    scratch.replace(out / CONFIG)
+    write_whole(out / CONFIG, plan.as_yaml())
     found: dict[Cell, Result] = {}
     for cell in plan.cells():
         path = out / cell.folder / DONE
         if not path.is_file():
             result = hall.control(cell) if cell.name in CONTROLS else hall.trained(cell)
             path.parent.mkdir(exist_ok=True)
-            scratch = path.with_suffix(".tmp")
-            scratch.write_text(json.dumps(asdict(result)) + "\n", encoding="utf-8")
-            scratch.replace(path)
+            write_whole(path, json.dumps(asdict(result)) + "\n")
         found[cell] = Result.read(path)
         shown(found)
     return found
@@ -149,8 +141,8 @@ class Hall:
         found = [(problems.task, problems.test)]
         for name in self.plan.also:
             task = get_task(name)
-            asked = no_longer(telling_tools(task.load("test"), loaded.tokenizer), loaded.tokenizer, run.max_prompt)
-            found.append((task, asked[: run.test_limit or None]))
+            asked = worded(task.load("test"), loaded.tokenizer, run.max_prompt, run.test_limit or None)
+            found.append((task, asked))
         return found
 
     def control(self, cell: Cell) -> Result:
@@ -175,12 +167,11 @@ class Hall:
         with (folder / training.SAMPLES).open(encoding="utf-8") as lines:  # `splitlines` would cut at more than \n
             answered = [Answered(scores[-1], [json.loads(line)["trained"]["correct"] for line in lines])]
         if self.plan.also:
-            paints, base = cell.name == adapters.ART, self.opened[1].model
-            model = load(base, folder / training.ART) if paints else PeftModel.from_pretrained(base, str(folder))
-            tokens = self.canvas.tokens if paints else 0
+            model = adapters.reloaded(self.opened[1].model, cell.name, folder)
+            tokens = self.canvas.tokens if cell.name == adapters.ART else 0
             answered += [self._answered(model, tokens, cell, *each) for each in self.tasks[1:]]
             adapters.without(model)
-        file = folder / (training.ART if cell.name == adapters.ART else WEIGHTS)
+        file = folder / (adapters.PICTURE if cell.name == adapters.ART else adapters.WEIGHTS)
         took = [line["seconds"] for line in read_metrics(folder / training.METRICS) if "seconds" in line]
         seconds = len(took) * statistics.median(took)  # so what else the machine did now and then does not count
         return Result(answered, rate, training.trained_parameters(folder), file.stat().st_size, seconds)
@@ -216,13 +207,13 @@ class Hall:
         Of those whose validation score is within a standard error of the best one's, it is the one that learned most,
         by the loss (or reward) of its last steps: of so few problems chance decides who comes first.
         """
+        rates = self.plan.rates[name]
+        if len(rates) == 1:
+            return rates[0]
         if name not in self.rates:
-            tried = (
-                [self._tried(name, rate) for rate in self.plan.rates[name]] if len(self.plan.rates[name]) > 1 else []
-            )
-            leader = max((share - error for share, error, *_ in tried), default=0.0)
-            near = [(learned, rate) for share, _, learned, rate in tried if share >= leader]
-            self.rates[name] = max(near)[1] if near else self.plan.rates[name][0]
+            tried = [self._tried(name, rate) for rate in rates]
+            leader = max(share - error for share, error, *_ in tried)
+            self.rates[name] = max((learned, rate) for share, _, learned, rate in tried if share >= leader)[1]
         return self.rates[name]
 
     def _tried(self, name: str, rate: float) -> tuple[float, float, float, float]:
@@ -244,10 +235,10 @@ class Hall:
 
     def _run(self, settings: Settings, folder: Path, split: str) -> list[dict[str, Any]]:
         """The scores of a run, which is begun, gone on with, or already done."""
-        self.__dict__.pop("opened", None)  # the run loads a model of its own, and two may be too many
-        gc.collect()
         results = folder / training.RESULTS
         if not results.is_file():
+            self.__dict__.pop("opened", None)  # the run loads a model of its own, and two may be too many
+            gc.collect()
             if (folder / training.CONFIG).is_file():
                 training.resume(folder, {}, self.say, split)
             else:

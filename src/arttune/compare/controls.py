@@ -19,7 +19,7 @@ from arttune.compare.plan import Cell, Comparison
 from arttune.loading import shown
 from arttune.models import Loaded
 from arttune.objectives import Problems
-from arttune.prompts import with_instruction
+from arttune.prompts import with_instruction, with_prefix
 from arttune.tasks import Problem
 from arttune.tasks.task import Message
 from arttune.tuner import ArtConfig
@@ -74,13 +74,6 @@ def with_examples(problem: Problem, examples: list[Problem]) -> list[Message]:
         before += with_prefix(turns, f"{system}\n") if system else turns
         before.append({"role": "assistant", "content": one.completion or str(one.answer)})
     return [*problem.prompt[:first], *before, *problem.prompt[first:]]
-
-
-def with_prefix(conversation: list[Message], text: str) -> list[Message]:
-    """The conversation whose first user turn begins with `text`: where a picture would stand."""
-    at = next(i for i, turn in enumerate(conversation) if turn["role"] == "user")
-    turn = {"role": "user", "content": f"{text}\n{conversation[at]['content']}"}
-    return [*conversation[:at], turn, *conversation[at + 1 :]]
 
 
 def random_string(tokenizer: PreTrainedTokenizerBase, tokens: int, seed: int) -> str:

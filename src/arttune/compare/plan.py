@@ -143,12 +143,12 @@ class Comparison:
         shorter = replace(self.run, steps=steps, eval_every=steps, warmup=min(self.run.warmup, steps // 2))
         return replace(shorter, adapter=name, seed=self.seeds[0], learning_rate=rate)
 
-    def write(self, path: Path) -> None:
-        """What `read` reads."""
+    def as_yaml(self) -> str:
+        """The text that `read` reads."""
         own = {name: getattr(self, name) for name in self.own()}
         shared: dict[str, Any] = {
             item.name: getattr(self.run, item.name)
             for item in fields(Settings)
             if item.name not in ("adapter", "seed", "learning_rate")
         }
-        path.write_text(yaml.safe_dump(own | shared, sort_keys=False), encoding="utf-8")
+        return str(yaml.safe_dump(own | shared, sort_keys=False))

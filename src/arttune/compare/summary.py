@@ -47,10 +47,11 @@ def write(found: Found, out: Path, title: str) -> None:
         for result in found.values()
         for score in [result.answered[at]]
     ]
-    tests = [{"task": task} | test for task, arm in arms.items() for test in pairs(arm)]
-    text = json.dumps({"scores": scores, "pairs": tests}, indent=2) + "\n"
+    tests = {task: pairs(arm) for task, arm in arms.items()}
+    told = [{"task": task} | test for task, made in tests.items() for test in made]
+    text = json.dumps({"scores": scores, "pairs": told}, indent=2) + "\n"
     (out / "compare.json").write_text(text, encoding="utf-8")
-    (out / "compare.md").write_text(markdown(found, title), encoding="utf-8")
+    (out / "compare.md").write_text(markdown(found, tests, title), encoding="utf-8")
     plot(found, out / "compare.png", title)
 
 
@@ -121,12 +122,12 @@ def pooled(answered: list[Answered]) -> tuple[float, tuple[float, float]]:
     return share, wilson(share * worth, worth)
 
 
-def markdown(found: Found, title: str) -> str:
-    """The tables that go into a document."""
+def markdown(found: Found, pairs: Mapping[str, list[dict[str, Any]]], title: str) -> str:
+    """The tables that go into a document; `pairs` are each task's tests."""
     took = {cell.name: [other for same, other in found.items() if same.name == cell.name] for cell in found}
     lines = [f"### {title}"]
     for task, arm in by_task(found).items():
-        tests = {(one["name"], one["against"]): one for one in pairs(arm)}
+        tests = {(one["name"], one["against"]): one for one in pairs[task]}
         n = next(iter(arm.values()))[0].score["n"]
         lines += ["", f"{task}, {n} test problems:", ""]
         lines += ["| " + " | ".join(COLUMNS) + " |", "| --- " * len(COLUMNS) + "|"]

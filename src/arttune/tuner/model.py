@@ -177,8 +177,7 @@ class ArtModel(BaseTuner):
         if kwargs.get("logits_to_keep") and wanted is not None:
             kwargs["logits_to_keep"] = 0  # all of what is wanted
         if wanted is not None and labels is not None and mask is not None:
-            kwargs["shift_labels"] = labels[:, 1:][mask].unsqueeze(0)
-            kwargs["labels"] = None if fused else kwargs["shift_labels"]  # the loss looks at the former
+            kwargs |= of_labels(labels, mask, kwargs)
         with self._sharing(wanted, tree, lead):
             output = self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
         return output if mask is None or wanted is None or not fused else spread(output, mask)
@@ -255,13 +254,27 @@ def art_layer(model: nn.Module) -> ArtLayer:
 def _wanted(ids: torch.Tensor, mask: torch.Tensor | None, kwargs: dict[str, Any]) -> Positions | None:
     """Rows and columns whose hidden states are asked for: those with a label, or the last ones; None for all."""
     if mask is not None:
-        rows, columns = mask.nonzero(as_tuple=True)
-        return (rows[None], columns[None]) if len(rows) else None
+        return labelled(mask)
     last = kwargs.get("logits_to_keep")
     if not isinstance(last, int) or not 0 < last < ids.shape[1]:
         return None
     columns = torch.arange(ids.shape[1] - last, ids.shape[1], device=ids.device).expand(len(ids), -1)
     return torch.arange(len(ids), device=ids.device)[:, None].expand_as(columns), columns
+
+
+def labelled(mask: torch.Tensor) -> Positions | None:
+    """Rows and columns, each `(1, labels)`, of what `mask` says has a label; None if nothing has."""
+    rows, columns = mask.nonzero(as_tuple=True)
+    return (rows[None], columns[None]) if len(rows) else None
+
+
+def of_labels(labels: torch.Tensor, mask: torch.Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a forward pass, `kwargs` so far, whose head sees the positions of `mask` alone, in one row."""
+    alone = labels[:, 1:][mask].unsqueeze(0)
+    return {
+        "shift_labels": alone,  # what the loss looks at
+        "labels": None if kwargs.get("fused_lm_head") else alone,
+    }
 
 
 def spread(compact: Any, mask: torch.Tensor) -> Any:
