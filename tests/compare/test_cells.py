@@ -59,6 +59,7 @@ def test_all_cells_are_scored_on_the_same_problems(tiny_folder, problems, other,
         assert (result.parameters > 0, result.size > 0) == (cell.name not in CONTROLS,) * 2
     assert found[Cell("art", 0)].parameters == 3 * 224 * 224
     summary.write(found, out, "a title")
+    assert (out / "curves.png").is_file()
     scores = json.loads((out / "compare.json").read_text())["scores"]
     assert [(s["task"], s["adapter"], s["seed"]) for s in scores] == [
         (task, cell.name, cell.seed) for task in ("own", "other") for cell in found

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from arttune.report import learning_curve, plots, start_and_end
+from arttune.report import learning_curve, learning_curves, plots, start_and_end
 
 
 @pytest.fixture
@@ -46,6 +46,28 @@ def test_where_there_are_rewards_they_are_shown_and_not_the_loss(tmp_path, kept)
 def test_a_run_without_validation_has_a_curve_too(tmp_path, kept):
     learning_curve([{"step": 1, "loss": 2.0}], tmp_path / "curve.png", "title")
     assert len(kept[0].axes) == 1
+
+
+def test_curves_beside_each_other_are_those_of_each_run_and_their_mean(tmp_path, kept):
+    chance = np.random.default_rng(0)
+    lines = [[{"step": i + 1, "loss": x} for i, x in enumerate(chance.random(steps))] for steps in (60, 60, 50)]
+    lines[0][-1] |= {"eval_accuracy": 0.5}
+    learning_curves({"art": lines[:2], "mine": lines[2:]}, tmp_path / "curves.png", "title")
+    (axis,) = kept[0].axes
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["art", "mine"]
+    assert [len(line.get_xdata()) for line in axis.lines] == [60, 60, 60, 50, 50]
+    ends = [np.mean([one["loss"] for one in each[-20:]]) for each in lines]
+    shown = [line.get_ydata()[-1] for line in axis.lines]
+    assert shown == pytest.approx([ends[0], ends[1], (ends[0] + ends[1]) / 2, ends[2], ends[2]])
+    assert len({line.get_color() for line in axis.lines}) == 2
+
+
+def test_curves_of_rewards_are_drawn_as_they_are(tmp_path, kept):
+    lines = [{"step": i, "loss": 0.0, "reward": i / 10} for i in (1, 2)]
+    learning_curves({"art": [lines]}, tmp_path / "curves.png", "title")
+    (axis,) = kept[0].axes
+    assert axis.get_yscale() == "linear"
+    assert axis.lines[1].get_ydata() == pytest.approx([0.1, 0.15])
 
 
 def test_start_and_end_show_both_pictures_and_the_signed_change(tmp_path, kept):

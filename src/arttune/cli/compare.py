@@ -74,4 +74,5 @@ def compare(
         print((folder / "compare.json").read_text(encoding="utf-8"))
     else:
         out.print((folder / "compare.md").read_text(encoding="utf-8"), markup=False, highlight=False, soft_wrap=True)
-    say(f"{folder / 'compare.json'}, {folder / 'compare.md'}, {folder / 'compare.png'}")
+    drawn = ", ".join(str(path) for path in sorted(folder.glob("*.png")))
+    say(f"{folder / 'compare.json'}, {folder / 'compare.md'}, {drawn}")

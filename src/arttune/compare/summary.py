@@ -1,4 +1,4 @@
-"""What a comparison found: `compare.json`, a Markdown table a task with paired tests, and a plot.
+"""What a comparison found: `compare.json`, a Markdown table a task with paired tests, and plots.
 
 The same problems are put to all, so differences are tested in pairs: of each problem the share of seeds that got it
 right, in one arm less in the other. By chance each such difference might as well have the other sign; the p-value is
@@ -19,7 +19,10 @@ import numpy as np
 from arttune.compare.cells import Answered, Result
 from arttune.compare.plan import CONTROLS, Cell
 from arttune.evaluate import wilson
-from arttune.report.plots import ACCENT, INK
+from arttune.records import read_metrics
+from arttune.report import learning_curves
+from arttune.report.plots import ACCENT, INK, Lines
+from arttune.training import METRICS
 
 DRAWS, AT_ONCE = 10_000, 500
 AGAINST = ("none", "lora")
@@ -39,7 +42,7 @@ Arm = dict[str, list[Answered]]  # of one task: adapters and controls with a sco
 
 
 def write(found: Found, out: Path, title: str) -> None:
-    """`compare.json`, `compare.md` and `compare.png` in `out`."""
+    """`compare.json`, `compare.md`, `compare.png` and `curves.png` in the comparison's folder `out`."""
     arms = by_task(found)
     scores = [
         score.score | _beside(result, score)
@@ -53,6 +56,12 @@ def write(found: Found, out: Path, title: str) -> None:
     (out / "compare.json").write_text(text, encoding="utf-8")
     (out / "compare.md").write_text(markdown(found, tests, title), encoding="utf-8")
     plot(found, out / "compare.png", title)
+    runs: dict[str, list[Lines]] = {}
+    for cell in found:
+        if cell.name not in CONTROLS:
+            runs.setdefault(cell.name, []).append(read_metrics(out / cell.folder / METRICS))
+    if runs:
+        learning_curves(runs, out / "curves.png", title)
 
 
 def _beside(result: Result, answered: Answered) -> dict[str, Any]:

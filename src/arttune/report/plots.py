@@ -1,7 +1,8 @@
-"""Two pictures of every run: how it learned, and how the canvas changed."""
+"""Pictures of a run, how it learned and how the canvas changed, and of several: how they learned beside each other."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,30 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 INK, ACCENT = "#30343c", "#c8553d"
+COLOURS = {"art": ACCENT, "lora": INK, "soft-prompt": "#4f8a8b"}
+LABELS = {"loss": "loss", "reward": "mean reward"}
+WINDOW = 20  # steps of a curve beside others
+FURTHER = ("#b08968", "#7d5ba6", "#6a994e", "#3d78c8")
+
+Lines = list[dict[str, Any]]  # of a metrics.jsonl
 
 
-def learning_curve(lines: list[dict[str, Any]], path: Path, title: str) -> None:
+def learning_curve(lines: Lines, path: Path, title: str) -> None:
     """Reward or else loss of every step (and its running mean) over the validation accuracy with its interval.
 
     Where there are rewards, the loss is made of advantages, whose mean is about zero: it says nothing.
     """
-    shown = "reward" if any("reward" in line for line in lines) else "loss"
-    steps = [line["step"] for line in lines if shown in line]
-    values = [line[shown] for line in lines if shown in line]
+    shown = learned_by(lines)
+    steps, values = course(lines, shown)
     judged = [line for line in lines if "eval_accuracy" in line]
     figure, axes = plt.subplots(2 if judged else 1, 1, sharex=True, figsize=(7, 5 if judged else 3), squeeze=False)
     top = axes[0][0]
     top.plot(steps, values, color=INK, alpha=0.25, linewidth=1)
     top.plot(steps, running_mean(values), color=INK, linewidth=1.8)
-    top.set_ylabel("loss" if shown == "loss" else "mean reward")
+    top.set_ylabel(LABELS[shown])
     if judged:
         low = axes[1][0]
         at = [line["step"] for line in judged]
@@ -59,6 +65,47 @@ def learning_curve(lines: list[dict[str, Any]], path: Path, title: str) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=140)
     plt.close(figure)
+
+
+def learning_curves(runs: Mapping[str, Sequence[Lines]], path: Path, title: str) -> None:
+    """Running means of loss or reward, a faint line a run, a strong one for the mean of those of the same name."""
+    shown = learned_by([line for each in runs.values() for lines in each for line in lines])
+    further = iter(FURTHER * len(runs))
+    figure, axis = plt.subplots(figsize=(7, 4))
+    for name, each in runs.items():
+        colour = COLOURS.get(name) or next(further)
+        courses = [course(lines, shown) for lines in each]
+        for steps, values in courses:
+            axis.plot(steps, running_mean(values, WINDOW), color=colour, linewidth=0.8, alpha=0.3)
+        most = min(len(values) for _, values in courses)
+        mean = np.mean([values[:most] for _, values in courses], axis=0).tolist()
+        axis.plot(courses[0][0][:most], running_mean(mean, WINDOW), color=colour, linewidth=1.8, label=name)
+    if shown == "loss":  # of which halves count, not differences
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(FuncFormatter("{:g}".format))
+        axis.yaxis.set_minor_locator(NullLocator())
+    axis.set_ylabel(f"{LABELS[shown]}, mean of {WINDOW} steps")
+    axis.set_xlabel("optimiser step")
+    axis.set_xlim(left=0)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.15)
+    axis.legend(frameon=False)
+    figure.suptitle(title, fontsize=11)
+    figure.tight_layout()
+    figure.savefig(path, dpi=140)
+    plt.close(figure)
+
+
+def learned_by(lines: Lines) -> str:
+    """What shows how these runs learned: the reward where there is one, else the loss."""
+    return "reward" if any("reward" in line for line in lines) else "loss"
+
+
+def course(lines: Lines, shown: str) -> tuple[list[int], list[float]]:
+    """The steps that have a figure of that name, and the figures."""
+    there = [line for line in lines if shown in line]
+    return [line["step"] for line in there], [line[shown] for line in there]
 
 
 def start_and_end(start: torch.Tensor, end: torch.Tensor, path: Path) -> None:
