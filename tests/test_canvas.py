@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from arttune.canvas import Painting, Provenance, dither_, project_, quantize, sha256, start_pixels, to_uint8
+from arttune.canvas import Painting, Provenance, dither_, quantize, sha256, start_pixels, to_uint8
 from arttune.errors import BadInput
 
 SIZE = (56, 84)
@@ -32,12 +32,6 @@ def test_quantize_rounds_to_png_levels_and_passes_the_gradient_through():
     weight = torch.rand(3, 8, 8)
     (seen * weight).sum().backward()
     assert torch.equal(master.grad, weight)
-
-
-def test_project_brings_the_master_back_into_its_limits():
-    master = torch.tensor([-0.5, 0.25, 1.5])
-    project_(master)
-    assert master.tolist() == [0.0, 0.25, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from arttune.errors import BadInput
 
 LEVELS = 255
 CHUNK = "arttune-"
+FILTER = Image.Resampling.LANCZOS
 
 
 def quantize(master: torch.Tensor) -> torch.Tensor:
@@ -40,12 +41,6 @@ def quantize(master: torch.Tensor) -> torch.Tensor:
 def to_uint8(master: torch.Tensor) -> torch.Tensor:
     """The uint8 `(3, H, W)` pixels that a master is served as."""
     return (master.detach().float().clamp(0, 1) * LEVELS).round().to(torch.uint8).cpu()
-
-
-def project_(master: torch.Tensor) -> torch.Tensor:
-    """Bring a master back into [0, 1] in place (after an optimiser step)."""
-    with torch.no_grad():
-        return master.clamp_(0, 1)
 
 
 @torch.no_grad()
@@ -87,17 +82,36 @@ def start_pixels(start: str, size: tuple[int, int], ground: str = "#808080", see
 
 
 def _from_picture(path: Path, size: tuple[int, int], ground: str) -> torch.Tensor:
-    # Cameras store a portrait lying on its side, with a note to turn it.
-    picture = ImageOps.exif_transpose(_open(path)).convert("RGBA")
+    picture = _upright(path).convert("RGBA")
     backdrop = Image.new("RGBA", picture.size, ImageColor.getrgb(ground))
-    composed = Image.alpha_composite(backdrop, picture).convert("RGB")
+    return pixels_of(_fitted(Image.alpha_composite(backdrop, picture).convert("RGB"), size))
+
+
+def opacity(path: Path, size: tuple[int, int]) -> torch.Tensor:
+    """How opaque a start picture is, float `(H, W)` in [0, 1], cropped and resized as `start_pixels` does it."""
+    return _grey(_upright(path).convert("RGBA").getchannel("A"), size)
+
+
+def share_of(path: Path, size: tuple[int, int]) -> torch.Tensor:
+    """The brightness of a picture, float `(H, W)` in [0, 1], cropped and resized as `start_pixels` does it."""
+    return _grey(_upright(path).convert("L"), size)
+
+
+def _grey(picture: Image.Image, size: tuple[int, int]) -> torch.Tensor:
+    return torch.from_numpy(np.array(_fitted(picture, size))).float() / LEVELS
+
+
+def _upright(path: Path) -> Image.Image:
+    """Cameras store a portrait lying on its side, with a note to turn it."""
+    return ImageOps.exif_transpose(open_picture(path))
+
+
+def _fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     height, width = size
-    if composed.size != (width, height):
-        composed = ImageOps.fit(composed, (width, height), Image.Resampling.LANCZOS)
-    return pixels_of(composed)
+    return picture if picture.size == (width, height) else ImageOps.fit(picture, (width, height), FILTER)
 
 
-def _open(path: Path) -> Image.Image:
+def open_picture(path: Path) -> Image.Image:
     """Open and fully decode a picture, so that a truncated file is found here and not later."""
     try:
         picture = Image.open(path)
@@ -195,7 +209,7 @@ class Painting:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Painting:
         """Read a painting; any opaque picture will do, provenance or not. Raises `BadInput` if it cannot be read."""
-        picture = _open(Path(path))
+        picture = open_picture(Path(path))
         if picture.has_transparency_data and (np.array(picture.convert("RGBA"))[..., 3] < 255).any():
             raise BadInput(
                 f"{path} has transparent pixels; a painting is opaque RGB. Use it as a start picture instead"

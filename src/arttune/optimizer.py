@@ -48,7 +48,7 @@ def level(matrix: torch.Tensor, damping: float) -> torch.Tensor:
 
 
 class CanvasMuon(torch.optim.Optimizer):
-    """Damped Muon with Nesterov momentum for canvases `(3, H, W)`.
+    """Damped Muon with Nesterov momentum for canvases `(3, H, W)`, or for the numbers of a brush, which are a matrix.
 
     `lr` is the root mean square change of a pixel in one step, in units of the pixel range [0, 1]. `unit` is the side
     in pixels of one token (`ArtConfig.unit`: 28 or 32); `damping` is explained at `level`. With a `memory` above 0 the
@@ -89,12 +89,13 @@ class CanvasMuon(torch.optim.Optimizer):
             speed = self.state[canvas].setdefault("momentum", torch.zeros_like(canvas))
             speed.lerp_(canvas.grad, 1 - group["momentum"])
             ahead = canvas.grad.lerp(speed, group["momentum"])
-            move = level(to_tokens(ahead, group["unit"]), group["damping"])
+            paints = canvas.dim() == 3
+            move = level(to_tokens(ahead, group["unit"]) if paints else ahead, group["damping"])
             move /= move.square().mean().sqrt().clamp_min(torch.finfo(move.dtype).tiny)
             length = group["lr"]
             if group["memory"]:
                 length *= _agreement(self.state[canvas], canvas.grad, ahead, group["memory"])
-            canvas.sub_(to_pixels(move, canvas.shape[1:], group["unit"]), alpha=length)
+            canvas.sub_(to_pixels(move, canvas.shape[1:], group["unit"]) if paints else move, alpha=length)
         return loss
 
 

@@ -15,12 +15,13 @@ from arttune import adapters
 from arttune.canvas import Painting
 from arttune.errors import BadInput
 from arttune.evaluate import Decoding, Sample, Score, evaluate
+from arttune.given import named_values
 from arttune.loading import load
 from arttune.machine import PRECISIONS
 from arttune.models import Loaded, load_model
 from arttune.prompts import fix_template, with_instruction, worded
 from arttune.records import resume_command
-from arttune.settings import CONFIG, Settings, named_values
+from arttune.settings import CONFIG, Settings
 from arttune.tasks import Problem, Task, get_task
 from arttune.tuner import art_layer
 

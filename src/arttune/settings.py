@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
-import types
 import typing
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,14 @@ import yaml
 from transformers.integrations import get_available_reporting_integrations
 
 from arttune.errors import BadInput
+from arttune.given import checked, named_values, read_yaml
 from arttune.machine import PRECISIONS
+from arttune.style.looks import Looks
 
 ADAPTERS = ("art", "lora", "soft-prompt")
 RATES = {"art": 0.02, "lora": 1e-3, "soft-prompt": 1e-2}  # peak learning rates, of CanvasMuon and of AdamW
 GENTLE = {"lora": 1e-4}  # where gradients come from rewards or preferences
 CONFIG = "config.yaml"  # in the folder of every run
-KINDS = {int: "a whole number", float: "a number", str: "text"}
 # Those of transformers' schedules that need no arguments of their own.
 SCHEDULES = (
     *("linear", "cosine", "cosine_with_restarts", "polynomial"),
@@ -32,8 +31,8 @@ def _setting(default: Any, about: str) -> Any:
     return field(default=default, metadata={"help": about})
 
 
-@dataclass
-class Settings:
+@dataclass(kw_only=True)
+class Settings(Looks):
     """Everything that decides what a run does. `config.yaml` of a run holds all of it, so a run can be repeated."""
 
     model: str = _setting("smol", "Embedded model, local folder or hub id of a known family.")
@@ -63,8 +62,6 @@ class Settings:
     trl: str | None = _setting(None, "Further arguments of TRL's config: loss_type=dr_grpo,scale_rewards=none.")
     template: str | None = _setting(None, "Arguments of the model's chat template: enable_thinking=false.")
     size: int | None = _setting(None, "Side of the canvas in pixels. Default: 64 tokens' worth.")
-    start: str = _setting("grey", "What the canvas starts from: grey, noise, a colour (#c08040) or a picture file.")
-    ground: str = _setting("#808080", "Colour behind the transparent parts of a start picture.")
     steps: int = _setting(450, "Optimiser steps.")
     batch_size: int = _setting(8, "Problems in one forward pass.")
     accumulate: int = _setting(1, "Forward passes in one optimiser step.")
@@ -178,10 +175,16 @@ class Settings:
         except BadInput as error:
             raise BadInput(f"{path}: {error}" if path else str(error)) from None
 
+    @classmethod
+    def listed(cls) -> list[Field[Any]]:
+        """All settings in the order to read them in: what a run does, then what the painting looks like."""
+        looks = fields(Looks)
+        return [*fields(cls)[len(looks) :], *looks]
+
     def write(self, path: Path) -> None:
         """Write `config.yaml`, each setting with what it means."""
         lines = []
-        for item in fields(self):
+        for item in self.listed():
             lines.append(f"# {item.metadata['help']}")
             lines.append(yaml.safe_dump({item.name: getattr(self, item.name)}, sort_keys=False).strip())
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -190,59 +193,3 @@ class Settings:
         """The names among `flags` whose values differ from these settings."""
         mine = asdict(self)
         return [name for name, value in flags.items() if mine[name] != value]
-
-
-def named_values(setting: str, text: str | None) -> dict[str, Any]:
-    """What `text`, the value of `setting`, names: `name=value,name=[value,value]`, each value read as YAML.
-
-    Raises `BadInput`.
-    """
-    found = {}
-    for part in re.split(r",(?![^\[{]*[\]}])", text or ""):  # not at the commas in brackets
-        name, equals, value = part.strip().partition("=")
-        if name and not equals:
-            raise BadInput(f"{setting}: {part.strip()!r} has no value; write name=value,name=value")
-        if name:
-            try:
-                found[name.strip()] = yaml.safe_load(value)
-            except yaml.YAMLError:
-                raise BadInput(
-                    f"{setting}: {part.strip()!r} is not readable; write name=value,name=[value,value]"
-                ) from None
-    return found
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that is a mapping; names may be written as the flags are. Raises `BadInput` otherwise."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadInput(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise BadInput(f"{path} must hold `name: value` lines, as `arttune train --help` names them")
-    return {str(name).replace("-", "_"): value for name, value in values.items()}
-
-
-def checked(name: str, value: Any, hint: Any) -> Any:
-    """`value` as the setting's type; an int where a float is wanted will do. Raises `BadInput`."""
-    container, inner = typing.get_origin(hint), typing.get_args(hint)
-    if container in (list, dict):
-        if not isinstance(value, container):
-            raise BadInput(f"{name} is {value!r}; it must be a {'list' if container is list else 'list for each name'}")
-        if container is list:
-            return [checked(name, one, inner[0]) for one in value]
-        return {key: checked(f"{name}: {key}", one, inner[1]) for key, one in value.items()}
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if value is None and type(None) in kinds:
-        return None
-    kind = next(k for k in kinds if k is not type(None))
-    if kind is float and isinstance(value, str):  # YAML reads 1e-3 as text
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    if isinstance(value, bool) or not isinstance(value, (kind, int) if kind is float else kind):
-        raise BadInput(f"{name} is {value!r}; it must be {KINDS[kind]}")
-    return kind(value)

@@ -11,7 +11,7 @@ import math
 import shlex
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from arttune import adapters
 from arttune.canvas import Painting, Provenance, start_pixels
 from arttune.errors import BadInput
 from arttune.evaluate import Sample, Score
+from arttune.given import named_values
 from arttune.machine import keep_freed_memory, precision
 from arttune.models import Loaded, load_model
 from arttune.objectives import OBJECTIVES, Problems, Studio
@@ -33,12 +34,15 @@ from arttune.prompts import fix_template, worded
 from arttune.records import Metrics, last_checkpoint, resume_command, write_whole
 from arttune.report import learning_curve, start_and_end
 from arttune.rollouts import NoServer
-from arttune.settings import CONFIG, Settings, named_values
+from arttune.settings import CONFIG, Settings
+from arttune.style.atelier import tools
+from arttune.style.looks import Looks
 from arttune.tasks import get_task, hold_out
 from arttune.tuner import ArtConfig, art_layer
 
 RESULTS, METRICS, SAMPLES = "results.json", "metrics.jsonl", "samples.jsonl"
 
+BUFFERS = (".start", ".low", ".high", ".price", ".largest", ".steps")  # of a canvas, which are not trained
 MOVABLE = ("rollouts", "patience")
 
 
@@ -141,14 +145,14 @@ def canvas_config(settings: Settings, loaded: Loaded) -> ArtConfig:
     """The canvas of a run, its start checked."""
     config = ArtConfig(
         size=settings.size,
-        start=settings.start,
-        ground=settings.ground,
         seed=settings.seed,
+        **{item.name: getattr(settings, item.name) for item in fields(Looks)},
         family=loaded.family.name,
         base_model_name_or_path=loaded.model.name_or_path,
         revision=loaded.revision,
     )
-    start_pixels(config.start, config.canvas_size, config.ground, config.seed)
+    start = start_pixels(config.start, config.canvas_size, config.ground, config.seed)
+    tools(config, start, config.seed)
     return config
 
 
@@ -271,7 +275,7 @@ def trained_parameters(out: Path) -> int:
     """How many numbers were trained in the run in `out`."""
     with safe_open(str(out / adapters.WEIGHTS), "pt") as held:
         # What safe_open gives is no mapping: it has keys, but cannot be iterated.
-        names = [name for name in held.keys() if not name.endswith(".start")]  # noqa: SIM118
+        names = [name for name in held.keys() if not name.endswith(BUFFERS)]  # noqa: SIM118
         return sum(math.prod(held.get_slice(name).get_shape()) for name in names)
 
 

@@ -20,11 +20,11 @@ class Watched(Trust):
     """Keeps what a step was: the canvas before, as the optimiser left it, and in the end, and how much it shortened."""
 
     def on_optimizer_step(self, *args: Any, optimizer: Any, **named: Any) -> None:
-        self.optimised = self.canvas.detach().clamp(0, 1)
+        self.optimised = self.canvas.weight.detach().clamp(0, 1)
         super().on_optimizer_step(*args, optimizer=optimizer, **named)
         (group,) = optimizer.param_groups
-        self.shorter = optimizer.state[self.canvas]["agreement"] * group["lr"] / group["initial_lr"]
-        self.kept = self.canvas.detach().clone()
+        self.shorter = optimizer.state[self.canvas.weight]["agreement"] * group["lr"] / group["initial_lr"]
+        self.kept = self.canvas.weight.detach().clone()
 
 
 def one_step(tmp_path, limit: float, **changes) -> tuple[Watched, dict[str, float]]:
@@ -32,8 +32,8 @@ def one_step(tmp_path, limit: float, **changes) -> tuple[Watched, dict[str, floa
     sizes = {"batch_size": 32, "generations": 8, "steps": 1, "learning_rate": 0.1}
     made = studio(tmp_path, task=VARIED, objective="grpo", trust=0.0, **(sizes | changes))
     trainer = grpo(made)
-    canvas = art_layer(made.model).canvas().weight
-    dither_(canvas, 0)
+    canvas = art_layer(made.model).canvas()
+    dither_(canvas.weight, 0)
     watched = Watched(trainer, canvas, limit)
     trainer.add_callback(watched)
     trainer.train()
@@ -49,7 +49,7 @@ def divergence(watched: Watched, canvas: torch.Tensor, temperature: float) -> fl
         said = inputs["completion_ids"][row][inputs["completion_mask"][row].bool()]
         both = []
         for shown in (watched.before, canvas):
-            watched.canvas.data.copy_(shown)
+            watched.canvas.weight.data.copy_(shown)
             with torch.no_grad():
                 logits = trainer.model(input_ids=torch.cat([asked, said])[None]).logits[0, len(asked) - 1 : -1]
             both.append((logits / temperature).log_softmax(-1).gather(1, said[:, None])[:, 0])
@@ -77,8 +77,8 @@ def test_a_step_at_half_the_rate_is_half_as_long(tmp_path):
     """The limit cuts it like the whole one."""
     watched, logged = one_step(tmp_path, 0.02)
     step = watched.optimised - watched.before
-    watched.canvas.data.copy_(watched.before + step / 2)
-    state = {watched.canvas: {"agreement": logged["trust/agreement"]}}
+    watched.canvas.weight.data.copy_(watched.before + step / 2)
+    state = {watched.canvas.weight: {"agreement": logged["trust/agreement"]}}
     watched.on_optimizer_step(optimizer=SimpleNamespace(param_groups=[{"lr": 0.01, "initial_lr": 0.02}], state=state))
     assert torch.allclose(watched.kept - watched.before, logged["trust/kept"] * step / 2, atol=1e-6)
 

@@ -127,7 +127,7 @@ def test_only_the_canvas_is_trainable_and_the_tower_runs_once(family_name):
 
 def test_pixel_gradient_against_finite_differences(family_name, monkeypatch):
     """Central differences in float64, with the rounding taken out (it has no derivative to compare with)."""
-    monkeypatch.setattr("arttune.tuner.layer.quantize", lambda master: master)
+    monkeypatch.setattr("arttune.style.gamut.quantize", lambda master: master)
     model = painted(family_name, torch.float64)
     canvas = art_layer(model).canvas().weight
     canvas.data = canvas.data.double() * 0.8 + 0.1

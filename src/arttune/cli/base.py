@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 import typer
 from rich.console import Console
@@ -17,7 +17,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from arttune.errors import BadInput
-from arttune.settings import Settings, read_yaml
+from arttune.given import read_yaml
+from arttune.settings import Settings
+from arttune.style.looks import Looks
 
 app = typer.Typer(
     help="Fine-tune a frozen multimodal LLM by painting one image.",
@@ -81,12 +83,14 @@ def rehearsed(settings: Settings) -> None:
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` one option for each field of `Settings`, so flags and config.yaml cannot drift apart."""
-    hints = inspect.get_annotations(Settings, eval_str=True)
+    hints = get_type_hints(Settings)
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
     added = []
-    for item in fields(Settings):
+    looks = {item.name for item in fields(Looks)}
+    for item in Settings.listed():
         default = "" if item.default is None else f" Default: {item.default}."
-        option = typer.Option(help=item.metadata["help"] + default, show_default=False)
+        panel = "Looks of the painting" if item.name in looks else "Options"
+        option = typer.Option(help=item.metadata["help"] + default, show_default=False, rich_help_panel=panel)
         # Built at run time, so the type checker cannot follow this, nor the signature set below.
         kind = Annotated.__class_getitem__((hints[item.name] | None, option))  # type: ignore[attr-defined]
         added.append(inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from arttune.errors import BadInput
-from arttune.settings import ADAPTERS, Settings, checked, read_yaml
+from arttune.given import checked, read_yaml
+from arttune.settings import ADAPTERS, Settings
 
 # Controls, and what they are in a table.
 CONTROLS = {

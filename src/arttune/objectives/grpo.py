@@ -15,6 +15,7 @@ from trl import GRPOConfig
 
 from arttune.canvas import dither_
 from arttune.errors import BadInput
+from arttune.given import named_values
 from arttune.objectives.policy import Grouped, Served
 from arttune.objectives.rewards import rewards
 from arttune.objectives.studio import Studio
@@ -22,7 +23,6 @@ from arttune.objectives.trust import Trust
 from arttune.records import Listener
 from arttune.rollouts import Pool, Rollouts, Server
 from arttune.rollouts.rollouts import urls
-from arttune.settings import named_values
 from arttune.tasks import Problem
 from arttune.tuner import art_layer
 
@@ -82,8 +82,8 @@ def grpo(studio: Studio) -> Trainer:
     trainer = studio.trainer(kind, args, rows, reward_funcs=functions, **rollouts)
     trainer.add_callback(Unmoved(studio.say))
     if s.trust and studio.paints:
-        canvas = art_layer(studio.model).canvas().weight
-        dither_(canvas, s.seed)  # its steps are short
+        canvas = art_layer(studio.model).canvas()
+        dither_(canvas.weight, s.seed)  # its steps are short
         trainer.add_callback(Trust(trainer, canvas, s.trust))
     return trainer
 

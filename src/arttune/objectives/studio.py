@@ -15,13 +15,14 @@ from transformers import PrinterCallback, ProgressCallback, Trainer
 from arttune import adapters
 from arttune.errors import BadInput
 from arttune.evaluate import Z95, Decoding, Sample, Score, evaluate
+from arttune.given import named_values
 from arttune.models import Loaded
 from arttune.objectives.head import suit_cpu
 from arttune.prompts import prepare
 from arttune.records import Bar, Metrics, Recorder
-from arttune.settings import Settings, named_values
+from arttune.settings import Settings
 from arttune.tasks import Problem, Task
-from arttune.tuner import ArtConfig
+from arttune.tuner import ArtConfig, art_layer
 
 # `CanvasMuon`'s, where gradients are made from rewards.
 MEMORY = 0.97
@@ -79,6 +80,12 @@ class Studio:
     def paints(self) -> bool:
         """Whether it is a canvas that is trained."""
         return self.settings.adapter == adapters.ART
+
+    def figures(self) -> dict[str, float]:
+        """How the canvas looked in the last step, in the numbers of its taste."""
+        canvas = art_layer(self.model).canvas() if self.paints else None
+        tasted = [canvas.taste, canvas.tower] if canvas else []
+        return {name: value for one in tasted if one is not None for name, value in one.figures.items()}
 
     def optimizer(self) -> torch.optim.Optimizer:
         """The optimiser of the adapter, for a trainer's `optimizers`; the trainer schedules its rate."""
@@ -165,6 +172,9 @@ def judged(trainer: type[Trainer], studio: Studio) -> type[Trainer]:
             # Where a checkpoint holds a second adapter too (the reference of grpo and dpo), transformers' own would
             # load that one alone, and the painting would start anew. The reference is the start, and is made again.
             studio.model.load_adapter(resume_from_checkpoint, "default", is_trainable=True)
+
+        def log(self, logs: dict[str, float], *rest: Any) -> None:
+            super().log(logs | studio.figures() if "loss" in logs else logs, *rest)
 
         def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
             score = studio.score(studio.model, studio.problems.validation, "validation")[0]

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from arttune.canvas import project_
 from arttune.objectives.policy import Grouped
+from arttune.tuner import Canvas
 
 ROWS = 16  # completions of each process that are scored again: so many or, where they do not divide, up to twice that
 TRIES = 8  # a long step changes less than the square of its length says, so what is left of it may still be too long
@@ -32,20 +32,20 @@ class Trust(TrainerCallback):
     made, `trust/kept`, the share that it is of the optimiser's, and `trust/agreement`, from 0 to 1.
     """
 
-    def __init__(self, trainer: Grouped, canvas: torch.nn.Parameter, limit: float) -> None:
+    def __init__(self, trainer: Grouped, canvas: Canvas, limit: float) -> None:
         self.trainer = trainer
         self.canvas = canvas
         self.limit = limit
 
     def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
         """Remembers the canvas, and what the model says with it."""
-        self.before = self.canvas.detach().clone()
+        self.before = self.canvas.weight.detach().clone()
         self.said = self._logps()
 
     @torch.no_grad()
     def on_optimizer_step(self, *_: Any, optimizer: Any, **__: Any) -> None:
         """Takes back what is too much."""
-        (group,), state = optimizer.param_groups, optimizer.state[self.canvas]
+        (group,), state = optimizer.param_groups, optimizer.state[self.canvas.weight]
         shorter = state["agreement"] * group["lr"] / group["initial_lr"]
         kept, change = self._cut(state, shorter) if shorter else (1.0, 0.0)
         logged = self.trainer._metrics["train"]
@@ -57,7 +57,7 @@ class Trust(TrainerCallback):
 
         `shorter` is what the optimiser made of the whole step.
         """
-        made = project_(self.canvas.detach().clone())
+        made = self.canvas.settle().detach().clone()
         # What is kept of a step is near what was kept of the last one. That lies with the optimiser's state, so that a
         # resumed run tries the same.
         kept = min(1.0, 2 * state.get("kept", 1.0))
@@ -68,13 +68,13 @@ class Trust(TrainerCallback):
             kept *= (self.limit / change) ** 0.5
             change = self._change(made, kept / shorter)
         state["kept"] = kept
-        self.canvas.copy_(self.before.lerp(made, kept))
+        self.canvas.weight.copy_(self.before.lerp(made, kept))
         return kept, change
 
     @torch.no_grad()
     def _change(self, made: torch.Tensor, share: float) -> float:
         """Nats a token between the policies before the step and after a `share` of it, over all processes."""
-        self.canvas.copy_(self.before.lerp(made, share))
+        self.canvas.weight.copy_(self.before.lerp(made, share))
         away = self._logps() - self.said
         mine = (away.exp() - 1 - away).sum() / max(1, len(away))  # completions that were cut off may all be masked
         return float(self.trainer.accelerator.gather(mine).mean())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from peft.config import PeftConfig
 
 from arttune.families import Family, by_name
+from arttune.style.looks import Looks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +21,10 @@ PEFT_TYPE = "ART"
 
 
 @dataclass
-class ArtConfig(PeftConfig):
+class ArtConfig(Looks, PeftConfig):
     """Configuration of a canvas, used like a `LoraConfig`: `get_peft_model(model, ArtConfig())`.
+
+    `Looks` has what it starts from and is to look like: `ArtConfig(start="orchard.png", likeness=0.9)`.
 
     The family is read from the model; give it yourself (`family="qwen2_5_vl"`) where a dataset must be prepared
     before the model is loaded.
@@ -33,17 +36,7 @@ class ArtConfig(PeftConfig):
             "help": "Side, or (height, width), in pixels. Must be a legal size of the family. Default: 64 tokens."
         },
     )
-    start: str = field(
-        default="grey",
-        metadata={
-            "help": "What the canvas starts from: `grey`, `noise`, a colour such as `#c08040`, or a picture file."
-        },
-    )
-    ground: str = field(
-        default="#808080",
-        metadata={"help": "The colour that shows through transparent parts of a start picture."},
-    )
-    seed: int = field(default=0, metadata={"help": "Seed of the `noise` start."})
+    seed: int = field(default=0, metadata={"help": "Seed of what is random in a start, a brush or a style."})
     family: str | None = field(
         default=None,
         metadata={"help": "The vision family (transformers' model_type). Default: read from the model."},

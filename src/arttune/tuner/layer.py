@@ -14,19 +14,26 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from arttune.canvas import Painting, Provenance, project_, quantize, start_pixels, to_uint8
+from arttune.canvas import LEVELS, Painting, Provenance, start_pixels, to_uint8
 from arttune.families import Family, by_name
+from arttune.style.atelier import Tools, tools
+from arttune.style.palette import colours, listed
 from arttune.tuner.config import ArtConfig
 
 
 class Canvas(nn.Module):
-    """One trainable picture: the float32 master `weight` `(3, H, W)` in [0, 1] and its uint8 `start`."""
+    """One trainable picture: the float32 master `weight` and its uint8 `start`.
+
+    The master is the picture itself, `(3, H, W)` in [0, 1], or the numbers of the brush that paints it.
+    """
 
     start: torch.Tensor
 
-    def __init__(self, start: torch.Tensor) -> None:
+    def __init__(self, start: torch.Tensor, tools: Tools) -> None:
         super().__init__()
-        self.weight = nn.Parameter(start.float() / 255)
+        self.brush, self.gamut, self.taste, self.tower = tools.brush, tools.gamut, tools.taste, tools.tower
+        begun = start.float() / LEVELS if self.brush is None else self.brush.begin(start)
+        self.weight = nn.Parameter(begun.to(start.device))
         self.register_buffer("start", start)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Canvas:
@@ -34,16 +41,31 @@ class Canvas(nn.Module):
         super()._apply(lambda tensor: tensor.to(fn(tensor.new_empty(0)).device), recurse)
         return self
 
-    def pixels(self) -> torch.Tensor:
-        """What the model sees, float32 at uint8 levels.
+    def settle(self) -> torch.Tensor:
+        """Bring the master back to where it may be, whatever an optimiser did to it; returns it.
 
-        The master is projected into [0, 1] first, so whatever an optimiser did to it, no forward pass sees it outside
-        its limits. A trainer that cast it with its own hands (TRL does, on a quantised base) finds it float32 again.
+        A trainer that cast it with its own hands (TRL does, on a quantised base) finds it float32 again.
         """
         if self.weight.dtype in (torch.bfloat16, torch.float16):
             self.weight.data = self.weight.data.float()
-        project_(self.weight.data)
-        return quantize(self.weight)
+        if self.brush is None:
+            self.weight.data.copy_(self.gamut.inside(self.weight.data, self.start))
+        else:
+            self.brush.keep_(self.weight.data)
+        return self.weight
+
+    def pixels(self) -> torch.Tensor:
+        """What the model sees, float32 `(3, H, W)` at uint8 levels and within all limits.
+
+        The gradient that will come back is bent as taste has it.
+        """
+        picture = self.settle()
+        if self.brush is not None:
+            picture = self.gamut.inside(self.brush.paint(picture), self.start)
+        shown = self.gamut.shown(picture)
+        if self.taste is not None and shown.requires_grad:
+            self.taste.bend(shown, self.start)
+        return shown
 
 
 class _Embedding(torch.autograd.Function):
@@ -79,9 +101,14 @@ class ArtLayer(nn.Module, BaseTunerLayer):
 
     def update_layer(self, adapter_name: str, config: ArtConfig) -> None:
         """Add a canvas. Its start is made from `config`, or left grey where the weights will bring it."""
-        start = "grey" if config.start_saved else config.start
+        fresh = not config.start_saved
+        start = config.start if fresh else "grey"
         pixels = start_pixels(start, config.canvas_size, config.ground, config.seed)
-        self.art_canvas[adapter_name] = Canvas(pixels.to(next(self.base_layer.parameters()).device))
+        pixels = pixels.to(next(self.base_layer.parameters()).device)
+        if config.palette is not None:  # its file may not be there when the adapter is loaded
+            config.palette = listed(colours(config.palette))
+        made = tools(config, pixels, config.seed, fresh, learns=fresh or not config.inference_mode)
+        self.art_canvas[adapter_name] = Canvas(pixels, made)
         self.configs[adapter_name] = config
         config.bind(self.painting, adapter_name)
         BaseTunerLayer.set_adapter(self, self._active_adapter, inference_mode=config.inference_mode)
@@ -116,7 +143,7 @@ class ArtLayer(nn.Module, BaseTunerLayer):
     def pixels(self) -> torch.Tensor:
         """What the model sees now, `(3, H, W)` float32 at uint8 levels: the canvas, or its start while disabled."""
         canvas = self.canvas(self.current)
-        return canvas.start.float() / 255 if self.disable_adapters else canvas.pixels()
+        return canvas.start.float() / LEVELS if self.disable_adapters else canvas.pixels()
 
     def painting(self, adapter_name: str = "default") -> Painting:
         """The canvas as it would be served now."""
@@ -127,11 +154,12 @@ class ArtLayer(nn.Module, BaseTunerLayer):
             family=config.family,
             start=config.start,
         )
-        return Painting(to_uint8(self.canvas(adapter_name).weight), provenance)
+        with torch.no_grad():
+            return Painting(to_uint8(self.canvas(adapter_name).pixels()), provenance)
 
     def show(self, adapter_name: str, painting: Painting) -> None:
         """Put a painting on the canvas of `adapter_name`; it becomes both canvas and start."""
         canvas = self.canvas(adapter_name)
         with torch.no_grad():
-            canvas.weight.copy_(painting.pixels.float() / 255)
+            canvas.weight.copy_(painting.pixels.float() / LEVELS)
             canvas.start.copy_(painting.pixels)

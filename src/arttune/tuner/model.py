@@ -105,8 +105,14 @@ class ArtModel(BaseTuner):
 
         The pixels go in as float32 and are cast by the tower's own patch embedding, as the processor's would be.
         """
-        patches = self.layer.family.patches(self.layer.pixels())
-        return self.backbone.get_image_features(patches, self.grid(), return_dict=True)
+        style = self.layer.canvas(self.layer.current).tower
+        if style is None or not self._learns():
+            return self._look(self.layer.pixels())
+        with style.watching(getattr(self.backbone, self.layer.family.tower), self._look):
+            return self._look(self.layer.pixels())
+
+    def _look(self, pixels: torch.Tensor) -> Any:
+        return self.backbone.get_image_features(self.layer.family.patches(pixels), self.grid(), return_dict=True)
 
     def features(self, rows: int, pictures: int) -> dict[str, Any]:
         """The keyword arguments with which `rows` rows, of which `pictures` run the picture's tokens, see the canvas.
@@ -117,7 +123,7 @@ class ArtModel(BaseTuner):
 
     def grid(self) -> torch.Tensor:
         """The canvas's `image_grid_thw` `(1, 3)`."""
-        canvas = self.layer.canvas(self.layer.current).weight
+        canvas = self.layer.canvas(self.layer.current).start
         return torch.tensor([self.layer.family.grid((canvas.shape[1], canvas.shape[2]))], device=canvas.device)
 
     def _placeholders(self, input_ids: torch.Tensor | None, given: dict[str, Any]) -> torch.Tensor | None:

@@ -1,0 +1,67 @@
+"""Likeness: how much of an artwork one still sees in a painting, and holding a canvas to it.
+
+Likeness is MS-SSIM (Wang et al. 2003, "Multi-scale structural similarity for image quality assessment"), 1 for the same
+picture. A limit on it is a constraint with a price, the dual variable of a Lagrangian: while the painting is less
+like than it must be the price rises, and the gradient pulls it back more strongly; while it is more like, the price
+falls, and the task has its way. The price need not be right at once, for what is over the limit is taken back (`held`)
+before anyone sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
+
+from arttune.canvas import quantize
+from arttune.errors import BadInput
+
+# Of the paper's five scales, from fine to coarse. A window must fit into the coarsest (`scales`).
+BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+WINDOW = 11
+
+
+def scales(size: tuple[int, int]) -> tuple[float, ...]:
+    """The weights of as many of the scales as a picture has room for, their sum 1. Raises `BadInput` if it has none."""
+    fitting = sum(min(size) >> k >= WINDOW for k in range(len(BETAS)))
+    if not fitting:
+        raise BadInput(f"likeness needs a canvas of at least {WINDOW} pixels a side; this one is {min(size)}")
+    taken = BETAS[:fitting]
+    return tuple(beta / sum(taken) for beta in taken)
+
+
+def likeness(picture: torch.Tensor, artwork: torch.Tensor) -> torch.Tensor:
+    """MS-SSIM of two pictures `(3, H, W)` in [0, 1]; 1 where they are the same.
+
+    As torchmetrics has it: channels are averaged at each scale, and at the coarsest the picture is mirrored at its
+    edges.
+    """
+    size = (picture.shape[1], picture.shape[2])
+    found: torch.Tensor = ms_ssim(picture[None], artwork[None], data_range=1.0, betas=scales(size), normalize="relu")
+    return found
+
+
+@torch.no_grad()
+def share(
+    picture: torch.Tensor,
+    artwork: torch.Tensor,
+    least: float,
+    shown: Callable[[torch.Tensor], torch.Tensor] = quantize,
+    tries: int = 8,
+) -> float:
+    """How much of its difference from `artwork` a picture may keep to be, as it is `shown`, at least that like.
+
+    1 where it is so already, and 0, the artwork itself, if need be. Found by bisection with `tries` halvings.
+    """
+
+    def like(kept: float) -> float:
+        return float(likeness(shown(artwork + kept * (picture - artwork)), artwork))
+
+    if like(1.0) >= least:
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(tries):
+        middle = (low + high) / 2
+        low, high = (middle, high) if like(middle) >= least else (low, middle)
+    return low

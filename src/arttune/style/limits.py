@@ -1,0 +1,52 @@
+"""Hard limits: how many of the 255 levels each pixel of a canvas may be away from its artwork.
+
+A limit holds by construction. The canvas is brought back between two uint8 pictures before each forward pass, so the
+model never sees, and nobody is ever served, a pixel beyond them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from arttune.canvas import LEVELS, opacity, share_of
+from arttune.errors import BadInput
+
+ALPHA = "alpha"
+
+
+def bounds(start: torch.Tensor, most: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The lowest and highest picture, uint8 `(3, H, W)`, at most `most` levels `(H, W)` away from `start`."""
+    wide, reach = start.to(torch.int16), most.to(torch.int16)
+    return (wide - reach).clamp(0, LEVELS).to(torch.uint8), (wide + reach).clamp(0, LEVELS).to(torch.uint8)
+
+
+def allowed(
+    size: tuple[int, int], limit: int, figure_limit: int | None = None, mask: str | None = None, start: str = "grey"
+) -> torch.Tensor:
+    """How many levels each pixel may change, int `(H, W)`.
+
+    Without a `mask` that is `limit` everywhere. A mask is a picture file whose white parts, the ground, may change by
+    `limit`, its black ones, the figure, by `figure_limit` (0 if it is None), and what is between by what is between; or
+    `alpha`, for which the opaque parts of the `start` picture are the figure. Raises `BadInput`.
+    """
+    for name, value in (("limit", limit), ("figure_limit", figure_limit)):
+        if value is not None and not 0 <= value <= LEVELS:
+            raise BadInput(f"{name} is {value}; it is a number of levels, 0 to {LEVELS}")
+    if mask is None:
+        if figure_limit is not None:
+            raise BadInput("figure_limit needs a mask that tells figure from ground: a picture file, or alpha")
+        return torch.full(size, limit)
+    if mask == ALPHA:
+        if not Path(start).is_file():
+            raise BadInput(f"mask is alpha, but the start {start!r} is no picture file; give a mask file")
+        ground = 1 - opacity(Path(start), size)
+        if bool((ground == 0).all()):
+            raise BadInput(f"mask is alpha, but {start} has no transparent part; give a mask file")
+    elif Path(mask).is_file():
+        ground = share_of(Path(mask), size)
+    else:
+        raise BadInput(f"mask {mask!r} is no picture file; give one, or alpha")
+    figure = figure_limit or 0
+    return (figure + (limit - figure) * ground).floor().long()

@@ -1,0 +1,41 @@
+"""The settings that decide what a canvas looks like: those of `ArtConfig`, and of a training run, alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def _setting(default: Any, about: str) -> Any:
+    return field(default=default, metadata={"help": about})
+
+
+@dataclass(kw_only=True)
+class Looks:
+    """Where a canvas starts from, how far it may go from there, and what it is to look like."""
+
+    start: str = _setting("grey", "What the canvas starts from: grey, noise, a colour (#c08040) or a picture file.")
+    ground: str = _setting("#808080", "Colour behind the transparent parts of a start picture.")
+    limit: int | None = _setting(None, "Levels of 255 by which a pixel may differ from the start. Default: no limit.")
+    mask: str | None = _setting(
+        None,
+        "What of the start is figure: its opaque parts (alpha), or the black of this picture file. The ground has the "
+        "limit, the figure a figure_limit.",
+    )
+    figure_limit: int | None = _setting(None, "The limit of the figure, with a mask. Default: 0.")
+    likeness: float | None = _setting(
+        None, "How like its start the painting stays at least, as MS-SSIM from 0 to 1. Default: no limit."
+    )
+    style: str | None = _setting(
+        None,
+        "What it is to look like: NAME=WEIGHT,NAME=WEIGHT of texture, tower and patches (of the style_picture) and "
+        "variation (calm). At a weight of 1 it pulls as strongly as the objective.",
+    )
+    style_picture: str | None = _setting(None, "The picture file whose style it is.")
+    palette: str | None = _setting(
+        None,
+        "The only colours it may have: #20304a,#f4e9d8,gold, or a picture file for its 16, FILE:24 for 24.",
+    )
+    brush: str = _setting(
+        "pixels", "What it is painted with: pixels, mosaic[:SIDE of a tile] or strokes[:NUMBER of them]."
+    )

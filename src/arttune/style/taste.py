@@ -1,0 +1,81 @@
+"""Taste: what a canvas is to look like, as a pull on the gradient that arrives at it.
+
+The objective's gradient comes from TRL's trainer and knows nothing of looks. On its way to the canvas it is bent: the
+gradient of each style loss is added, as is that of the likeness, as strongly as its price says. So every objective,
+and every trainer that calls `backward`, paints with taste.
+
+Weights are shares of the objective's gradient: a style loss of weight 1 pulls as strongly as the objective where the
+picture is as far from the style as it ever was, and less the nearer it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from torch import nn
+
+from arttune.canvas import LEVELS
+from arttune.style.likeness import likeness
+
+Loss = Callable[..., torch.Tensor]  # of a picture and a `step`
+
+PACE, MARGIN = 0.1, 0.1  # of the price; benchmarks/likeness.txt
+
+
+class Taste(nn.Module):
+    """Style losses with their weights, and a least likeness to the artwork.
+
+    `figures` are those of the last step: each loss by its name, `likeness` and its `price`. What must outlive an
+    interruption is in buffers: the price, the largest norm of each style's gradient so far, and the steps taken.
+    """
+
+    price: torch.Tensor
+    largest: torch.Tensor
+    steps: torch.Tensor
+
+    def __init__(self, losses: Mapping[str, tuple[float, Loss]], least: float | None = None) -> None:
+        super().__init__()
+        self.losses, self.least = dict(losses), least
+        self.figures: dict[str, float] = {}
+        self.register_buffer("price", torch.zeros(()))
+        self.register_buffer("largest", torch.zeros(len(self.losses)))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def bend(self, picture: torch.Tensor, artwork: torch.Tensor) -> None:
+        """Have the gradient that arrives at `picture` bent on its way further."""
+        held = picture.detach()
+
+        def bent(grad: torch.Tensor) -> torch.Tensor:
+            return grad + self.pull(held, artwork, float(grad.norm()))
+
+        picture.register_hook(bent)
+
+    def pull(self, picture: torch.Tensor, artwork: torch.Tensor, force: float) -> torch.Tensor:
+        """What is added to a gradient of norm `force` at the float `picture`, whose artwork is the uint8 `artwork`."""
+        added = torch.zeros_like(picture)
+        for at, (name, (weight, loss)) in enumerate(self.losses.items()):
+            value, slope = _sloped(partial(loss, step=int(self.steps)), picture)
+            self.largest[at] = torch.maximum(self.largest[at], slope.norm())
+            self.figures[name] = value
+            if self.largest[at] > 0:
+                added += weight * force / self.largest[at] * slope
+        if self.least is not None:
+            value, slope = _sloped(lambda seen: 1 - likeness(seen, artwork.to(seen) / LEVELS), picture)
+            room = 1 - self.least
+            # It aims within the limit, so that what is over it need seldom be taken back.
+            self.price.add_(PACE * (value / room - 1 + MARGIN)).clamp_(min=0)
+            added += float(self.price) * force * slope / slope.norm().clamp_min(torch.finfo(slope.dtype).tiny)
+            self.figures |= {"likeness": 1 - value, "price": float(self.price)}
+        self.steps += 1
+        return added
+
+
+def _sloped(loss: Callable[[torch.Tensor], torch.Tensor], picture: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """A loss of a picture, and its gradient there."""
+    with torch.enable_grad():
+        seen = picture.detach().requires_grad_()
+        value = loss(seen)
+        (slope,) = torch.autograd.grad(value, seen)
+    return float(value.detach()), slope

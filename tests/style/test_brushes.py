@@ -1,0 +1,81 @@
+"""Brushes paint the artwork they begin with, and their gradients are those of what they paint."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from arttune.canvas import start_pixels
+from arttune.errors import BadInput
+from arttune.style.brushes import Mosaic, Strokes, brush
+
+ORCHARD = "recipes/compare/orchard.png"
+
+
+def test_tiles_have_the_mean_colour_of_what_they_cover():
+    artwork = start_pixels(ORCHARD, (56, 84))
+    laid = Mosaic((56, 84), 7, 0)
+    colours = laid.begin(artwork)
+    assert colours.shape == (3, 8 * 12)
+    for tile in (0, 40, 95):
+        under = artwork.flatten(1)[:, laid.tile == tile].float() / 255
+        assert colours[:, tile].tolist() == pytest.approx(under.mean(dim=1).tolist(), abs=1e-6)
+    picture = laid.paint(colours).flatten(1)
+    plain = laid.shade == 1
+    assert torch.equal(picture[:, plain], colours[:, laid.tile][:, plain])
+    assert torch.allclose(picture[:, ~plain], 0.6 * colours[:, laid.tile][:, ~plain])
+
+
+def test_gaps_are_where_tiles_meet():
+    laid = Mosaic((28, 28), 7, 1)
+    tile, gap = laid.tile.view(28, 28), (laid.shade < 1).view(28, 28)
+    for y in range(28):
+        for x in range(28):
+            meets = (y and tile[y, x] != tile[y - 1, x]) or (x and tile[y, x] != tile[y, x - 1])
+            assert bool(gap[y, x]) == bool(meets)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_strokes_show_the_artwork(seed):
+    artwork = start_pixels(ORCHARD, (112, 112))
+    strokes = Strokes((112, 112), 900, seed)
+    with torch.no_grad():
+        picture = strokes.paint(strokes.begin(artwork))
+    assert picture.shape == (3, 112, 112)
+    assert float(picture.min()) >= 0
+    assert float(picture.max()) <= 1
+    blurred = torch.nn.functional.avg_pool2d(artwork.float()[None] / 255, 7, 1, 3, count_include_pad=False)[0]
+    plain = (blurred - blurred.mean(dim=(1, 2), keepdim=True)).square().mean()
+    assert float((picture - blurred).square().mean()) < 0.25 * float(plain)
+
+
+@pytest.mark.parametrize("chosen", ["mosaic:7", "strokes:40"])
+def test_gradients_are_those_of_finite_differences(chosen):
+    artwork = start_pixels(ORCHARD, (28, 42))
+    made = brush(chosen, (28, 42))
+    numbers = made.begin(artwork).double()
+    chance = torch.Generator().manual_seed(0)
+    numbers += 0.01 * torch.rand(numbers.shape, generator=chance, dtype=torch.float64)
+    weight = torch.rand(3, 28, 42, generator=chance, dtype=torch.float64)
+    numbers.requires_grad_()
+    (slope,) = torch.autograd.grad((made.paint(numbers) * weight).sum(), numbers)
+    for at in torch.randperm(numbers.numel(), generator=chance)[:40].tolist():
+        step = torch.zeros(numbers.numel(), dtype=torch.float64)
+        step[at] = 1e-6
+        step = step.view_as(numbers)
+        with torch.no_grad():
+            rise = ((made.paint(numbers + step) - made.paint(numbers - step)) * weight).sum() / 2e-6
+        assert float(slope.flatten()[at]) == pytest.approx(float(rise), rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "says"),
+    [("roller", "there is no brush 'roller'"), ("mosaic:1", "2 to 14 pixels"), ("strokes:0", "must be a stroke")],
+)
+def test_what_is_no_brush_is_said(chosen, says):
+    with pytest.raises(BadInput, match=says):
+        brush(chosen, (28, 42))
+
+
+def test_pixels_are_no_brush():
+    assert brush("pixels", (28, 28)) is None
