@@ -95,8 +95,8 @@ def main() -> None:
         **sampled,
     )
     with tempfile.TemporaryDirectory() as folder:
-        problems, loaded = training._open(settings)
-        config = training._canvas_config(settings, loaded)
+        problems, loaded = training.opened(settings)
+        config = training.canvas_config(settings, problems, loaded)
         studio, trainer = training._set_up(settings, config, Path(folder), problems, loaded, print)
         canvas = art_layer(studio.model).canvas().weight
         taken = Taken(canvas)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from arttune.canvas import Painting, Provenance, dither_, quantize, sha256, start_pixels, to_uint8
+from arttune.canvas import Painting, Provenance, dither_, quantize, sha256, to_uint8
 from arttune.errors import BadInput
+from arttune.style.starts import start_pixels
 
 SIZE = (56, 84)
 
@@ -32,43 +33,6 @@ def test_quantize_rounds_to_png_levels_and_passes_the_gradient_through():
     weight = torch.rand(3, 8, 8)
     (seen * weight).sum().backward()
     assert torch.equal(master.grad, weight)
-
-
-@pytest.mark.parametrize(
-    ("start", "colour"), [("grey", (128, 128, 128)), ("#c08040", (192, 128, 64)), ("red", (255, 0, 0))]
-)
-def test_plain_starts_have_their_colour(start, colour):
-    pixels = start_pixels(start, SIZE)
-    assert pixels.shape == (3, *SIZE)
-    assert {tuple(c) for c in pixels.flatten(1).T.tolist()} == {colour}
-
-
-def test_noise_depends_on_the_seed_alone():
-    assert torch.equal(noise(1), noise(1))
-    assert not torch.equal(noise(1), noise(2))
-
-
-def test_a_picture_of_the_right_size_starts_unchanged(tmp_path):
-    pixels = noise()
-    Painting(pixels).save(tmp_path / "a.png")
-    assert torch.equal(start_pixels(str(tmp_path / "a.png"), SIZE), pixels)
-
-
-def test_transparent_parts_of_a_start_show_the_ground(tmp_path):
-    rgba = np.zeros((56, 84, 4), dtype=np.uint8)
-    rgba[:, 42:] = (255, 0, 0, 255)
-    Image.fromarray(rgba, "RGBA").save(tmp_path / "half.png")
-    pixels = start_pixels(str(tmp_path / "half.png"), SIZE, ground="#102030")
-    assert pixels[:, 0, 0].tolist() == [16, 32, 48]
-    assert pixels[:, 0, 80].tolist() == [255, 0, 0]
-
-
-def test_a_picture_of_another_shape_is_cropped_not_squeezed(tmp_path):
-    wide = np.zeros((100, 400, 3), dtype=np.uint8)
-    wide[:, 150:250] = 255
-    Image.fromarray(wide).save(tmp_path / "wide.png")
-    pixels = start_pixels(str(tmp_path / "wide.png"), (56, 56))
-    assert pixels.float().mean() > 250
 
 
 def test_a_painting_survives_its_png_with_its_provenance(tmp_path):
@@ -126,16 +90,6 @@ def test_a_folder_is_no_picture(tmp_path):
         Painting.load(tmp_path)
 
 
-def test_an_unknown_start_is_bad_input():
-    with pytest.raises(BadInput, match="no picture file and no colour"):
-        start_pixels("blurple.png", SIZE)
-
-
-def test_an_unknown_ground_is_bad_input():
-    with pytest.raises(BadInput, match="ground 'blurple' is no colour"):
-        start_pixels("grey", SIZE, ground="blurple")
-
-
 @pytest.mark.parametrize(("chunk", "value"), [("size", "5"), ("size", "[1"), ("scores", '[{"accuracy": 1}]')])
 def test_foreign_provenance_is_bad_input(tmp_path, chunk, value):
     chunks = PngImagePlugin.PngInfo()
@@ -143,17 +97,6 @@ def test_foreign_provenance_is_bad_input(tmp_path, chunk, value):
     Image.new("RGB", (28, 28)).save(tmp_path / "odd.png", pnginfo=chunks)
     with pytest.raises(BadInput, match="provenance is not"):
         Painting.load(tmp_path / "odd.png")
-
-
-def test_a_photograph_is_turned_as_its_camera_says(tmp_path):
-    lying = Image.new("RGB", (56, 28), "red")
-    lying.paste("blue", (0, 0, 28, 28))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned a quarter clockwise: what lies left is up
-    lying.save(tmp_path / "photo.png", exif=exif)
-    shown = start_pixels(str(tmp_path / "photo.png"), (56, 28))
-    assert shown[:, 0, 0].tolist() == [0, 0, 255]
-    assert shown[:, -1, -1].tolist() == [255, 0, 0]
 
 
 def test_a_painting_saved_again_with_an_opaque_alpha_is_the_same(tmp_path):

@@ -11,7 +11,7 @@ import torch
 
 import zoo
 from arttune import Painting, load
-from arttune.canvas import start_pixels
+from arttune.style.starts import start_pixels
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -8,9 +8,9 @@ from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
 import zoo
-from arttune.canvas import start_pixels
 from arttune.errors import BadInput
 from arttune.families import FAMILIES, by_name, detect
+from arttune.style.starts import start_pixels
 
 
 def sizes(name: str) -> list[tuple[int, int]]:

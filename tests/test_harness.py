@@ -14,10 +14,11 @@ from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 
 from arttune import harness
-from arttune.canvas import Painting, start_pixels
+from arttune.canvas import Painting
 from arttune.errors import BadInput
 from arttune.prompts import placeholder
 from arttune.scoring import Request, open_request
+from arttune.style.starts import start_pixels
 from arttune.tasks import get_task
 from test_training import problems
 

@@ -2,8 +2,8 @@
 
 A canvas is a float32 master `(3, H, W)` in [0, 1]. The model never sees the master: it sees the master rounded to
 the 256 levels of a PNG, with the gradient passed straight through, so what is trained is exactly what is served.
-This file knows nothing of models: where a canvas starts from, how it is rounded and kept inside its limits, and
-how it travels as a PNG with its provenance in the file's text chunks.
+This file knows nothing of models: how a canvas is rounded, and how it travels as a PNG with its provenance in the
+file's text chunks.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageColor, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from arttune._version import __version__
 from arttune.errors import BadInput
 
 LEVELS = 255
 CHUNK = "arttune-"
-FILTER = Image.Resampling.LANCZOS
 
 
 def quantize(master: torch.Tensor) -> torch.Tensor:
@@ -53,62 +52,6 @@ def dither_(master: torch.Tensor, seed: int) -> None:
     chance = torch.Generator().manual_seed(seed)
     within = torch.rand(master.shape, generator=chance) - 0.5
     master.add_(0.98 * within.to(master.device) / LEVELS)
-
-
-def start_pixels(start: str, size: tuple[int, int], ground: str = "#808080", seed: int = 0) -> torch.Tensor:
-    """The uint8 `(3, H, W)` pixels a canvas starts from.
-
-    `start` is `grey`, `noise` (uniform, from `seed`), a colour as `#rrggbb` or by name, or a picture file. A picture
-    is cropped to the canvas's proportions, resized to `size` = (height, width), and its transparent parts show
-    `ground`. Raises `BadInput` if it is none of these.
-    """
-    height, width = size
-    try:
-        ImageColor.getrgb(ground)
-    except ValueError:
-        raise BadInput(f"ground {ground!r} is no colour; write it as '#808080' or by name") from None
-    if start == "noise":
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randint(0, 256, (3, height, width), generator=generator).to(torch.uint8)
-    if Path(start).is_file():
-        return _from_picture(Path(start), size, ground)
-    try:
-        colour = ImageColor.getrgb("#808080" if start in ("grey", "gray") else start)[:3]
-    except ValueError:
-        raise BadInput(
-            f"start {start!r} is no picture file and no colour; use grey, noise, a colour such as '#c08040' or a file"
-        ) from None
-    return torch.tensor(colour, dtype=torch.uint8).view(3, 1, 1).expand(3, height, width).contiguous()
-
-
-def _from_picture(path: Path, size: tuple[int, int], ground: str) -> torch.Tensor:
-    picture = _upright(path).convert("RGBA")
-    backdrop = Image.new("RGBA", picture.size, ImageColor.getrgb(ground))
-    return pixels_of(_fitted(Image.alpha_composite(backdrop, picture).convert("RGB"), size))
-
-
-def opacity(path: Path, size: tuple[int, int]) -> torch.Tensor:
-    """How opaque a start picture is, float `(H, W)` in [0, 1], cropped and resized as `start_pixels` does it."""
-    return _grey(_upright(path).convert("RGBA").getchannel("A"), size)
-
-
-def share_of(path: Path, size: tuple[int, int]) -> torch.Tensor:
-    """The brightness of a picture, float `(H, W)` in [0, 1], cropped and resized as `start_pixels` does it."""
-    return _grey(_upright(path).convert("L"), size)
-
-
-def _grey(picture: Image.Image, size: tuple[int, int]) -> torch.Tensor:
-    return torch.from_numpy(np.array(_fitted(picture, size))).float() / LEVELS
-
-
-def _upright(path: Path) -> Image.Image:
-    """Cameras store a portrait lying on its side, with a note to turn it."""
-    return ImageOps.exif_transpose(open_picture(path))
-
-
-def _fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    height, width = size
-    return picture if picture.size == (width, height) else ImageOps.fit(picture, (width, height), FILTER)
 
 
 def open_picture(path: Path) -> Image.Image:

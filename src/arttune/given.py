@@ -13,7 +13,7 @@ import yaml
 
 from arttune.errors import BadInput
 
-KINDS = {int: "a whole number", float: "a number", str: "text"}
+KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
 def named_values(setting: str, text: str | None) -> dict[str, Any]:
@@ -78,6 +78,8 @@ def checked(name: str, value: Any, hint: Any) -> Any:
             return float(value)
         except ValueError:
             pass
+    if kind is bool and isinstance(value, bool):
+        return value
     if isinstance(value, bool) or not isinstance(value, (kind, int) if kind is float else kind):
         raise BadInput(f"{name} is {value!r}; it must be {KINDS[kind]}")
     return kind(value)

@@ -112,7 +112,7 @@ def rehearse(settings: Settings) -> Rehearsal:
     """Everything but the run. Raises `BadInput` for what is wrong with settings, problems, model or canvas."""
     settings = replace(settings, dtype=precision(settings.dtype))
     problems, loaded = training.opened(settings, weightless=True)
-    canvas = training.canvas_config(settings, loaded)
+    canvas = training.canvas_config(settings, problems, loaded)
     paints = settings.adapter == adapters.ART
     shown = canvas.tokens if settings.adapter != adapters.LORA else 0
     prompts = Lengths.of(lengths(problems.train, loaded.tokenizer))

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from transformers import Trainer, TrainerState
 
 from arttune import adapters
-from arttune.canvas import Painting, Provenance, start_pixels
+from arttune.canvas import Painting, Provenance
 from arttune.errors import BadInput
 from arttune.evaluate import Sample, Score
 from arttune.given import named_values
@@ -37,12 +37,13 @@ from arttune.rollouts import NoServer
 from arttune.settings import CONFIG, Settings
 from arttune.style.atelier import tools
 from arttune.style.looks import Looks
+from arttune.style.starts import POSTER, start_pixels
 from arttune.tasks import get_task, hold_out
 from arttune.tuner import ArtConfig, art_layer
 
 RESULTS, METRICS, SAMPLES = "results.json", "metrics.jsonl", "samples.jsonl"
 
-BUFFERS = (".start", ".low", ".high", ".price", ".largest", ".steps")  # of a canvas, which are not trained
+BUFFERS = (".start", ".low", ".high", ".price", ".largest", ".steps", ".shakes")  # of a canvas, which are not trained
 MOVABLE = ("rollouts", "patience")
 
 
@@ -61,7 +62,7 @@ def train(
     # So that the run can be repeated elsewhere, and later.
     settings = replace(settings, dtype=precision(settings.dtype), learning_rate=settings.rate)
     problems, loaded = opened(settings)
-    config = canvas_config(settings, loaded)
+    config = canvas_config(settings, problems, loaded)
     scratch = out.with_name(f".{out.name}.new")  # renamed once it holds what resuming needs
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
@@ -99,7 +100,7 @@ def resume(
         settings = replace(settings, **{name: asked[name] for name in changed})
         settings.write(out / CONFIG)
     problems, loaded = opened(settings)
-    ready = _set_up(settings, canvas_config(settings, loaded), out, problems, loaded, say)
+    ready = _set_up(settings, canvas_config(settings, problems, loaded), out, problems, loaded, say)
     return _paint(*ready, last_checkpoint(out), split)
 
 
@@ -141,8 +142,8 @@ def opened(settings: Settings, weightless: bool = False) -> tuple[Problems, Load
     return Problems(task, train_set, validation, test), loaded
 
 
-def canvas_config(settings: Settings, loaded: Loaded) -> ArtConfig:
-    """The canvas of a run, its start checked."""
+def canvas_config(settings: Settings, problems: Problems, loaded: Loaded) -> ArtConfig:
+    """The canvas of a run, with what it needs to look as it should; all checked. Raises `BadInput`."""
     config = ArtConfig(
         size=settings.size,
         seed=settings.seed,
@@ -151,6 +152,8 @@ def canvas_config(settings: Settings, loaded: Loaded) -> ArtConfig:
         base_model_name_or_path=loaded.model.name_or_path,
         revision=loaded.revision,
     )
+    if settings.start == POSTER:
+        config.start = f"{POSTER}:{problems.poster()}"
     start = start_pixels(config.start, config.canvas_size, config.ground, config.seed)
     tools(config, start, config.seed)
     return config

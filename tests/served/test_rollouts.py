@@ -79,7 +79,7 @@ def test_a_run_is_on_policy_to_the_last_digit(tmp_path, exact):
         assert line["sampling/sampling_logp_difference/mean"] <= 2e-5
         assert line["sampling/importance_sampling_ratio/mean"] == pytest.approx(1, abs=1e-3)
     first = lines(out / "rollouts.jsonl")[0]["painting"]
-    from arttune.canvas import start_pixels
+    from arttune.style.starts import start_pixels
 
     assert first == sha256(start_pixels("grey", (224, 224)))
     assert first != sha256(Painting.load(out / "art.png").pixels)

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from arttune.canvas import Painting, Provenance, start_pixels
+from arttune.canvas import Painting, Provenance
+from arttune.style.starts import start_pixels
 
 pytestmark = pytest.mark.vllm
 ARTTUNE = Path(sys.executable).parent / "arttune"

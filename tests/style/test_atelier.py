@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from arttune.canvas import start_pixels
 from arttune.errors import BadInput
 from arttune.style.atelier import tools
 from arttune.style.looks import Looks
+from arttune.style.starts import start_pixels
 
 ORCHARD = "recipes/compare/orchard.png"
 START = start_pixels(ORCHARD, (112, 112))

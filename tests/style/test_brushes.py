@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from arttune.canvas import start_pixels
 from arttune.errors import BadInput
 from arttune.style.brushes import Mosaic, Strokes, brush
+from arttune.style.starts import start_pixels
 
 ORCHARD = "recipes/compare/orchard.png"
 

@@ -10,10 +10,10 @@ from peft import PeftModel, get_peft_model
 
 import zoo
 from arttune import ArtConfig, Painting, load
-from arttune.canvas import start_pixels
 from arttune.style.likeness import likeness
 from arttune.style.limits import allowed
 from arttune.style.palette import colours
+from arttune.style.starts import start_pixels
 from arttune.tuner import art_layer
 
 ORCHARD = "recipes/compare/orchard.png"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from arttune.canvas import quantize, start_pixels
+from arttune.canvas import quantize
 from arttune.style.likeness import likeness
 from arttune.style.losses import variation
+from arttune.style.starts import start_pixels
 from arttune.style.taste import MARGIN, PACE, Taste
 
 ARTWORK = start_pixels("recipes/compare/orchard.png", (56, 84))

@@ -132,7 +132,7 @@ class Hall:
     @cached_property
     def canvas(self) -> ArtConfig:
         """The canvas of that run."""
-        return training.canvas_config(self.plan.run, self.opened[1])
+        return training.canvas_config(self.plan.run, *self.opened)
 
     @cached_property
     def tasks(self) -> list[tuple[Task, list[Problem]]]:

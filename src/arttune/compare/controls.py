@@ -14,12 +14,13 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from arttune.canvas import Painting, start_pixels
+from arttune.canvas import Painting
 from arttune.compare.plan import Cell, Comparison
 from arttune.loading import shown
 from arttune.models import Loaded
 from arttune.objectives import Problems
 from arttune.prompts import with_instruction, with_prefix
+from arttune.style.starts import start_pixels
 from arttune.tasks import Problem
 from arttune.tasks.task import Message
 from arttune.tuner import ArtConfig

@@ -37,6 +37,12 @@ class Problems:
     validation: list[Problem]
     test: list[Problem]
 
+    def poster(self, shown: int = 2) -> str:
+        """The task's name, and the shortest of its training problems with their answers."""
+        told = [(one.question.strip(), one.completion or one.answer) for one in self.train]
+        brief = sorted((len(q) + len(a), f"{q}\n{a}") for q, a in told if a)[:shown]
+        return "\n".join([self.task.name.rpartition(":")[2].replace("_", " "), *(text for _, text in brief)])
+
 
 @dataclass
 class Studio:

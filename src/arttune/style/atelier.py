@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from arttune.canvas import LEVELS, start_pixels
+from arttune.canvas import LEVELS
 from arttune.errors import BadInput
 from arttune.given import named_numbers
 from arttune.style.brushes import Brush, brush
@@ -18,6 +18,7 @@ from arttune.style.limits import allowed, bounds
 from arttune.style.looks import Looks
 from arttune.style.losses import Patches, Texture, variation
 from arttune.style.palette import colours
+from arttune.style.starts import start_pixels
 from arttune.style.taste import Loss, Taste
 from arttune.style.tower import TowerTexture
 
@@ -34,6 +35,7 @@ class Tools:
     gamut: Gamut
     taste: Taste | None = None
     tower: TowerTexture | None = None
+    robust: bool = False
 
 
 def tools(looks: Looks, start: torch.Tensor, seed: int, fresh: bool = True, learns: bool = True) -> Tools:
@@ -62,7 +64,7 @@ def tools(looks: Looks, start: torch.Tensor, seed: int, fresh: bool = True, lear
         return made
     losses, tower = _style(looks, start)
     taste = Taste(losses, looks.likeness) if losses or looks.likeness is not None else None
-    return Tools(made.brush, made.gamut, taste, tower)
+    return Tools(made.brush, made.gamut, taste, tower, looks.robust)
 
 
 def _begins_legal(looks: Looks, tools: Tools, start: torch.Tensor) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
-from arttune.canvas import LEVELS, opacity, share_of
+from arttune.canvas import LEVELS
 from arttune.errors import BadInput
+from arttune.style.starts import opacity, share_of
 
 ALPHA = "alpha"
 

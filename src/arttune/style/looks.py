@@ -14,7 +14,11 @@ def _setting(default: Any, about: str) -> Any:
 class Looks:
     """Where a canvas starts from, how far it may go from there, and what it is to look like."""
 
-    start: str = _setting("grey", "What the canvas starts from: grey, noise, a colour (#c08040) or a picture file.")
+    start: str = _setting(
+        "grey",
+        "What the canvas starts from: grey, noise, a colour (#c08040), clouds, rings, weave, poster (two of the task's "
+        "problems, solved), poster:TEXT, poster:FILE.txt, or a picture file.",
+    )
     ground: str = _setting("#808080", "Colour behind the transparent parts of a start picture.")
     limit: int | None = _setting(None, "Levels of 255 by which a pixel may differ from the start. Default: no limit.")
     mask: str | None = _setting(
@@ -35,6 +39,9 @@ class Looks:
     palette: str | None = _setting(
         None,
         "The only colours it may have: #20304a,#f4e9d8,gold, or a picture file for its 16, FILE:24 for 24.",
+    )
+    robust: bool = _setting(
+        False, "Train through JPEG, small resizes and shifts, for services that do not pass a picture on as it is."
     )
     brush: str = _setting(
         "pixels", "What it is painted with: pixels, mosaic[:SIDE of a tile] or strokes[:NUMBER of them]."

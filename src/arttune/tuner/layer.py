@@ -14,10 +14,12 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from arttune.canvas import LEVELS, Painting, Provenance, start_pixels, to_uint8
+from arttune.canvas import LEVELS, Painting, Provenance, to_uint8
 from arttune.families import Family, by_name
 from arttune.style.atelier import Tools, tools
 from arttune.style.palette import colours, listed
+from arttune.style.robust import shaken
+from arttune.style.starts import start_pixels
 from arttune.tuner.config import ArtConfig
 
 
@@ -28,13 +30,16 @@ class Canvas(nn.Module):
     """
 
     start: torch.Tensor
+    shakes: torch.Tensor
 
     def __init__(self, start: torch.Tensor, tools: Tools) -> None:
         super().__init__()
+        self.robust = tools.robust
         self.brush, self.gamut, self.taste, self.tower = tools.brush, tools.gamut, tools.taste, tools.tower
         begun = start.float() / LEVELS if self.brush is None else self.brush.begin(start)
         self.weight = nn.Parameter(begun.to(start.device))
         self.register_buffer("start", start)
+        self.register_buffer("shakes", torch.zeros((), dtype=torch.long))  # steps of robust training so far
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Canvas:
         """Follow the model to another device, never to another precision (`model.to(bfloat16)`)."""
@@ -57,7 +62,8 @@ class Canvas(nn.Module):
     def pixels(self) -> torch.Tensor:
         """What the model sees, float32 `(3, H, W)` at uint8 levels and within all limits.
 
-        The gradient that will come back is bent as taste has it.
+        The gradient that will come back is bent as taste has it. In robust training it sees what a service may make of
+        that.
         """
         picture = self.settle()
         if self.brush is not None:
@@ -65,6 +71,9 @@ class Canvas(nn.Module):
         shown = self.gamut.shown(picture)
         if self.taste is not None and shown.requires_grad:
             self.taste.bend(shown, self.start)
+        if self.robust and self.training and shown.requires_grad:
+            shown = shaken(shown, int(self.shakes))
+            self.shakes += 1
         return shown
 
 

@@ -1,0 +1,64 @@
+"""Training through what services do to a picture: JPEG, a resize there and back, a shift of a pixel or two.
+
+Each step of training sees the canvas after one of them, or as it is. Expectation over transformation (Athalye et al.
+2018, arXiv 1707.07397) with few of them: what a painting says must then not hang on what they destroy.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.functional import interpolate, pad
+
+from arttune.canvas import LEVELS, pixels_of, to_uint8
+
+QUALITIES, SCALES, SHIFT = (50, 95), (0.8, 1.25), 2  # of JPEG, of a side, in pixels
+
+
+def jpeg(picture: torch.Tensor, quality: int) -> torch.Tensor:
+    """A float picture `(3, H, W)` in [0, 1] as a JPEG decoder gives it back, the gradient passed straight through.
+
+    Colours are stored at half the size, which is what encoders do unless told otherwise.
+    """
+    flat = Image.fromarray(to_uint8(picture).permute(1, 2, 0).contiguous().numpy(), "RGB")
+    data = io.BytesIO()
+    flat.save(data, "JPEG", quality=quality, subsampling="4:2:0")
+    decoded = pixels_of(Image.open(data)).to(picture) / LEVELS
+    return picture + (decoded - picture).detach()
+
+
+def resized(picture: torch.Tensor, scale: float) -> torch.Tensor:
+    """A picture made larger or smaller, at uint8 levels, and then of its own size again."""
+    height, width = picture.shape[1:]
+    there = (max(1, round(height * scale)), max(1, round(width * scale)))
+    small = _levels(interpolate(picture[None], there, mode="bicubic", antialias=True, align_corners=False))
+    return _levels(interpolate(small, (height, width), mode="bicubic", antialias=True, align_corners=False))[0]
+
+
+def shifted(picture: torch.Tensor, down: int, across: int) -> torch.Tensor:
+    """A picture moved by whole pixels, its edge repeated where there would be nothing."""
+    height, width = picture.shape[1:]
+    most = max(abs(down), abs(across))
+    wide = pad(picture[None], (most, most, most, most), mode="replicate")[0]
+    return wide[:, most - down : most - down + height, most - across : most - across + width]
+
+
+def _levels(picture: torch.Tensor) -> torch.Tensor:
+    inside = picture.clamp(0, 1)
+    return inside + ((inside.detach() * LEVELS).round() / LEVELS - inside).detach()
+
+
+def shaken(picture: torch.Tensor, seed: int) -> torch.Tensor:
+    """A picture `(3, H, W)` after one of what may happen to it, or of nothing; `seed` says which. Differentiable."""
+    chance = np.random.default_rng(seed)
+    kind = chance.integers(4)
+    if kind == 0:
+        return jpeg(picture, int(chance.integers(QUALITIES[0], QUALITIES[1] + 1)))
+    if kind == 1:
+        return resized(picture, float(np.exp(chance.uniform(*np.log(SCALES)))))
+    if kind == 2:
+        return shifted(picture, *(int(move) for move in chance.integers(-SHIFT, SHIFT + 1, 2)))
+    return picture
