@@ -1,5 +1,5 @@
 # Everything goes through .venv, which any target makes when it is not there.
-.PHONY: demo test test-slow test-vllm lint clean
+.PHONY: demo test test-slow test-vllm test-browser lint clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -23,6 +23,10 @@ test-slow: .venv/installed
 test-vllm: .venv/installed
 	scripts/vllm_cpu.sh install
 	$(BIN)/python -m pytest -m vllm
+
+test-browser: .venv/installed
+	scripts/chromium.sh
+	$(BIN)/python -m pytest -m browser
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ WORDS = ("red", "green", "blue", "grey")
 FILES = {
     *("art.png", "adapter_config.json", "adapter_model.safetensors", "config.yaml", "metrics.jsonl", "results.json"),
     *("samples.jsonl", "learning_curve.png", "start_and_end.png", "checkpoints"),
+    *("frames", "gallery.html"),
 }
 
 

@@ -93,6 +93,7 @@ class Provenance:
     family: str | None = None
     size: tuple[int, int] | None = None
     start: str | None = None
+    looks: dict[str, Any] = field(default_factory=dict)
     task: str | None = None
     objective: str | None = None
     template: dict[str, Any] = field(default_factory=dict)

@@ -32,7 +32,7 @@ from arttune.models import Loaded, load_model
 from arttune.objectives import OBJECTIVES, Problems, Studio
 from arttune.prompts import fix_template, worded
 from arttune.records import Metrics, last_checkpoint, resume_command, write_whole
-from arttune.report import learning_curve, start_and_end
+from arttune.report import gallery, learning_curve, start_and_end
 from arttune.rollouts import NoServer
 from arttune.settings import CONFIG, Settings
 from arttune.style.atelier import tools
@@ -190,17 +190,25 @@ def _paint(studio: Studio, trainer: Trainer, checkpoint: Path | None, split: str
     title = f"{studio.problems.task.name} · {settings.model} · {settings.objective}"
     learning_curve(studio.metrics.lines, out / "learning_curve.png", title)
     write_whole(out / RESULTS, json.dumps({"scores": [s.as_dict() for s in scores]}, indent=2) + "\n")
+    if studio.paints:
+        gallery.write([out], out / gallery.PAGE)
     return scores
 
 
 def _hung(studio: Studio, steps: int, split: str) -> tuple[list[Score], list[list[Sample]]]:
     """The painting saved, with how it scores in its provenance."""
-    settings, out, canvas = studio.settings, studio.folder, art_layer(studio.model).canvas()
+    settings, out, config = studio.settings, studio.folder, studio.config
+    canvas = art_layer(studio.model).canvas()
     made = Provenance(
         model=settings.model,
         revision=studio.loaded.revision,
         family=studio.loaded.family.name,
-        start=settings.start,
+        start=config.start,
+        looks={
+            item.name: getattr(settings, item.name)
+            for item in fields(Looks)
+            if item.name != "start" and getattr(settings, item.name) != item.default
+        },
         task=studio.problems.task.name,
         objective=settings.objective,
         template=named_values("template", settings.template),

@@ -1,4 +1,4 @@
-"""The command line: `arttune train | eval | compare | verify | lm-eval | serve-command | info | models | tasks`.
+"""The command line: `arttune train | eval | compare | verify | lm-eval | gallery | film | serve-command | info | ...`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed while running, 2 bad usage or input.
 """
@@ -11,11 +11,11 @@ import sys
 import datasets
 import transformers
 
-from arttune.cli import compare, harness, look, score, train
+from arttune.cli import compare, harness, look, score, show, train
 from arttune.cli.base import app, say
 from arttune.errors import BadInput
 
-__all__ = ["app", "compare", "harness", "look", "main", "score", "train"]
+__all__ = ["app", "compare", "harness", "look", "main", "score", "show", "train"]
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from peft import PeftModel
 from transformers import PrinterCallback, ProgressCallback, Trainer
 
 from arttune import adapters
+from arttune.canvas import LEVELS
 from arttune.errors import BadInput
 from arttune.evaluate import Z95, Decoding, Sample, Score, evaluate
 from arttune.given import named_values
@@ -20,7 +21,9 @@ from arttune.models import Loaded
 from arttune.objectives.head import suit_cpu
 from arttune.prompts import prepare
 from arttune.records import Bar, Metrics, Recorder
+from arttune.report.frames import Frames
 from arttune.settings import Settings
+from arttune.style.likeness import WINDOW, likeness
 from arttune.tasks import Problem, Task
 from arttune.tuner import ArtConfig, art_layer
 
@@ -93,6 +96,17 @@ class Studio:
         tasted = [canvas.taste, canvas.tower] if canvas else []
         return {name: value for one in tasted if one is not None for name, value in one.figures.items()}
 
+    def likeness(self) -> dict[str, float]:
+        """How like its start the canvas is now, if it is one with room for that."""
+        if not self.paints or min(self.config.canvas_size) < WINDOW:
+            return {}
+        canvas = art_layer(self.model).canvas()
+        with torch.no_grad():
+            return {"likeness": float(likeness(canvas.pixels(), canvas.start.float() / LEVELS))}
+
+    def _frames(self) -> list[Frames]:
+        return [Frames(self.folder, art_layer(self.model).painting)] if self.paints else []
+
     def optimizer(self) -> torch.optim.Optimizer:
         """The optimiser of the adapter, for a trainer's `optimizers`; the trainer schedules its rate."""
         memory = MEMORY if self.settings.objective == "grpo" else 0.0
@@ -128,7 +142,7 @@ class Studio:
             eval_dataset=dataset(held) if held else None,
             processing_class=self.loaded.tokenizer,
             optimizers=(self.optimizer(), None),
-            callbacks=[Recorder(self.metrics)],
+            callbacks=[Recorder(self.metrics), *self._frames()],
             **own,
         )
         if not self.paints:
@@ -192,6 +206,7 @@ def judged(trainer: type[Trainer], studio: Studio) -> type[Trainer]:
                 f"{metric_key_prefix}_format_rate": score.format_rate,
                 f"{metric_key_prefix}_seconds": score.seconds,
             }
+            metrics |= {f"{metric_key_prefix}_{name}": value for name, value in studio.likeness().items()}
             self.log(metrics)
             self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             # A painting that has learned longer is kept unless an earlier one leads by more than chance: by a standard

@@ -1,0 +1,59 @@
+"""Pictures of a canvas while it is painted: what a gallery's slider and a film are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from arttune.canvas import Painting
+
+FOLDER = "frames"
+COUNT = 24  # after the start
+
+
+def moments(steps: int, count: int = COUNT) -> list[int]:
+    """The steps of a run that are kept: the start, the end, and `count` - 1 between them, denser at the beginning.
+
+    Most of what is to be seen happens early, so they lie as squares do.
+    """
+    return sorted({round(steps * (k / count) ** 2) for k in range(count + 1)})
+
+
+def file(folder: Path, step: int) -> Path:
+    """Where the picture of a step is in a run's folder."""
+    return folder / FOLDER / f"{step:06d}.png"
+
+
+def kept(folder: Path) -> dict[int, Path]:
+    """The pictures there are in a run's folder, by step."""
+    return {int(path.stem): path for path in sorted((folder / FOLDER).glob("[0-9]*.png"))}
+
+
+class Frames(TrainerCallback):
+    """Saves what `painting` shows at the moments of a run."""
+
+    def __init__(self, folder: Path, painting: Callable[[], Painting]) -> None:
+        self.folder, self.painting = folder, painting
+        self.due: set[int] = set()
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Plans the moments; the first is now."""
+        self.due = set(moments(state.max_steps))
+        (self.folder / FOLDER).mkdir(exist_ok=True)
+        self._take(state.global_step)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A picture, if it is due."""
+        self._take(state.global_step)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """What was judged may become the painting."""
+        self.due.add(state.global_step)
+        self._take(state.global_step)
+
+    def _take(self, step: int) -> None:
+        if step in self.due:
+            Painting(self.painting().pixels).save(file(self.folder, step))

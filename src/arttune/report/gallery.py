@@ -1,0 +1,267 @@
+"""One self-contained HTML page of paintings: how each came to be, what it does, and what it was made with.
+
+Nothing on the page comes from anywhere else: pictures are data URIs, charts are inline SVG, and what moves is a few
+lines of script. The painting on it is the file itself, to be saved from there.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import torch
+from PIL import Image
+
+from arttune.canvas import LEVELS, Painting, pixels_of
+from arttune.errors import BadInput
+from arttune.records import read_metrics
+from arttune.report.charts import Axis, Series, chart
+from arttune.report.frames import kept
+from arttune.report.plots import LABELS, course, learned_by, running_mean
+from arttune.settings import CONFIG, Settings
+from arttune.style.likeness import WINDOW, likeness
+
+PAGE = "gallery.html"
+EXAMPLES = (("fixed", 4), ("kept", 1), ("missed", 2), ("lost", 1))  # which answers are shown, at most so many of each
+SAID = {
+    "fixed": "wrong before, right with the painting",
+    "kept": "right before and with the painting",
+    "missed": "wrong before and with the painting",
+    "lost": "right before, wrong with the painting",
+}
+
+
+@dataclass
+class Exhibit:
+    """A finished run, read from its folder."""
+
+    folder: Path
+    settings: Settings
+    scores: list[dict[str, Any]]
+    samples: list[dict[str, Any]]
+    lines: list[dict[str, Any]]
+    painting: Painting
+    frames: dict[int, Path]
+
+    @classmethod
+    def read(cls, folder: Path) -> Exhibit:
+        """Raises `BadInput` for a folder that is no finished run, or one without a painting."""
+        if not (folder / CONFIG).is_file():
+            raise BadInput(f"{folder} is no run folder: it has no {CONFIG}")
+        if not (folder / "results.json").is_file():
+            raise BadInput(f"{folder} has no results.json; is the run finished? arttune train --resume --out {folder}")
+        if not (folder / "art.png").is_file():
+            raise BadInput(f"{folder} has no art.png: what it trained is no picture")
+        with (folder / "samples.jsonl").open(encoding="utf-8") as lines:
+            samples = [json.loads(line) for line in lines]
+        return cls(
+            folder,
+            Settings.read(folder / CONFIG, {}),
+            json.loads((folder / "results.json").read_text(encoding="utf-8"))["scores"],
+            samples,
+            read_metrics(folder / "metrics.jsonl"),
+            Painting.load(folder / "art.png"),
+            kept(folder),
+        )
+
+    @property
+    def name(self) -> str:
+        """What the page calls it."""
+        return self.folder.resolve().name
+
+    @property
+    def start(self) -> torch.Tensor | None:
+        """The uint8 pixels it started from, if they were kept."""
+        return pixels_of(Image.open(self.frames[0])) if 0 in self.frames else None
+
+    @property
+    def likeness(self) -> float | None:
+        """MS-SSIM of the painting to its start."""
+        start = self.start
+        if start is None or min(start.shape[1:]) < WINDOW:
+            return None
+        return float(likeness(self.painting.pixels.float() / LEVELS, start.float() / LEVELS))
+
+
+def page(exhibits: Sequence[Exhibit]) -> str:
+    """The HTML of a gallery of one or more paintings."""
+    source = (Path(__file__).parent / "gallery.html.j2").read_text(encoding="utf-8")
+    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
+    shown = [_shown(one, number) for number, one in enumerate(exhibits)]
+    return template.render(exhibits=shown, overview=_overview(exhibits) if len(exhibits) > 1 else None)
+
+
+def write(folders: Sequence[Path], path: Path) -> None:
+    """A gallery of the runs in `folders` as the file `path`. Raises `BadInput` for one that is no finished run."""
+    html = page([Exhibit.read(folder) for folder in folders])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(html, encoding="utf-8")
+
+
+def _shown(one: Exhibit, number: int) -> dict[str, Any]:
+    """What the template says of a run."""
+    settings, (before, after) = one.settings, (one.scores[0], one.scores[-1])
+    made = one.painting.provenance
+    start, alike = one.start, one.likeness
+    steps, painted = [*one.frames], made.steps if made is not None else None
+    held = {} if made is None else {item.name: getattr(made, item.name) for item in fields(made)}
+    told = {name: value for name, value in held.items() if value not in (None, [], {}) and name != "scores"}
+    return {
+        "id": f"run-{number}",
+        "name": one.name,
+        "task": after["task"],
+        "model": after["model"],
+        "objective": f"{settings.objective}, {settings.steps} steps of {settings.rows}",
+        "scores": [_scored("text only", before), _scored("with the painting", after)],
+        "painting": _uri((one.folder / "art.png").read_bytes(), "png"),
+        "start": None if start is None else _webp(_flat(start)),
+        "change": None if start is None else _change(start, one.painting.pixels),
+        "facts": _facts(one, start, alike),
+        "frames": _frames(one, painted),
+        "at": steps.index(painted) if painted in steps else len(steps) - 1,
+        "charts": _charts(one),
+        "examples": _examples(one.samples),
+        "provenance": {name: str(value) for name, value in told.items()},
+        "command": _command(settings),
+    }
+
+
+def _scored(name: str, score: dict[str, Any]) -> dict[str, Any]:
+    low, high = score["ci95"]
+    return {
+        "name": name,
+        "share": 100 * score["accuracy"],
+        "low": 100 * low,
+        "high": 100 * high,
+        "told": f"{score['correct']} of {score['n']}",
+    }
+
+
+def _frames(one: Exhibit, painted: int | None) -> list[dict[str, Any]]:
+    """The moments of training; the picture of the one that became the painting is the painting, and left out here."""
+    return [
+        {"step": step, "picture": None if step == painted else _webp(Image.open(path))}
+        for step, path in one.frames.items()
+    ]
+
+
+def _facts(one: Exhibit, start: torch.Tensor | None, alike: float | None) -> list[str]:
+    height, width = one.painting.size
+    found = [f"{width} x {height} pixels"]
+    if start is not None:
+        away = (one.painting.pixels.int() - start.int()).abs().float()
+        found.append(f"mean change {away.mean():.1f} levels of 255, largest {int(away.max())}")
+    if alike is not None:
+        found.append(f"likeness to its start {alike:.3f} (MS-SSIM)")
+    return found
+
+
+def _command(settings: Settings) -> str:
+    """The command that paints it again: every setting that is not the default."""
+    words = ["arttune", "train"]
+    for item in Settings.listed():
+        value = getattr(settings, item.name)
+        if value is True:
+            words.append(f"--{item.name.replace('_', '-')}")
+        elif value != item.default and value is not None:
+            words += [f"--{item.name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join([*words, "--out", "RUN"])
+
+
+def _charts(one: Exhibit) -> list[dict[str, str]]:
+    lines, shown = one.lines, learned_by(one.lines)
+    steps, values = course(lines, shown)
+    x = Axis.over("optimiser step", [0, one.settings.steps])
+    found = []
+    if values:
+        smooth = running_mean(values)
+        y = Axis.over(LABELS[shown], values, floor=0 if min(values) >= 0 else None)
+        raw, mean = ([*zip(steps, run, strict=True)] for run in (values, smooth))
+        drawn = chart(f"{LABELS[shown]} by step", x, y, [Series(raw, "line faint"), Series(mean)], marker=True)
+        found.append({"title": f"How it learned: {LABELS[shown]}", "svg": drawn})
+    judged = [line for line in lines if "eval_accuracy" in line]
+    if judged:
+        points = [(line["step"], line["eval_accuracy"]) for line in judged]
+        spans = [(line["eval_accuracy_low"], line["eval_accuracy_high"]) for line in judged]
+        y = Axis.over("validation, strict", [edge for span in spans for edge in span], percent=True, floor=0)
+        titles = [f"step {step}: {share:.1%}" for step, share in points]
+        series = [Series(points, "line accent"), Series(points, "accent", spans, titles)]
+        drawn = chart("Validation accuracy by step", x, y, series, marker=True)
+        found.append({"title": "Problems kept out of training", "svg": drawn})
+    traced = [line for line in judged if "eval_likeness" in line]
+    if traced and one.likeness is not None:
+        path = [(line["eval_likeness"], line["eval_accuracy"]) for line in traced]
+        titles = [f"step {line['step']}" for line in traced]
+        found.append({"title": "Likeness against accuracy, while it was painted", "svg": _traded(path, titles, one)})
+    return found
+
+
+def _traded(path: list[tuple[float, float]], titles: list[str], one: Exhibit) -> str:
+    """Where a run went between looking like its start and being right; its score on the test problems at the end."""
+    score, alike = one.scores[-1], one.likeness or 0.0
+    (low, high), end = score["ci95"], (alike, score["accuracy"])
+    x = Axis.over("likeness to the start (MS-SSIM)", [*(point[0] for point in path), alike, 1.0])
+    y = Axis.over("accuracy", [*(point[1] for point in path), high], percent=True, floor=0)
+    series = [
+        Series(path, "line faint"),
+        Series(path, "ink", titles=titles),
+        Series([end], "accent", [(low, high)], [f"test problems: {end[1]:.1%}"]),
+    ]
+    return chart("Accuracy by likeness", x, y, series)
+
+
+def _overview(exhibits: Sequence[Exhibit]) -> str | None:
+    """All runs by likeness and accuracy."""
+    known = [(one, one.likeness) for one in exhibits]
+    there = [(one, alike, one.scores[-1]) for one, alike in known if alike is not None]
+    if not there:
+        return None
+    x = Axis.over("likeness to the start (MS-SSIM)", [*(alike for _, alike, _ in there), 1.0])
+    y = Axis.over("accuracy", [score["ci95"][1] for *_, score in there], percent=True, floor=0)
+    points = [(alike, score["accuracy"]) for _, alike, score in there]
+    spans = [tuple(score["ci95"]) for *_, score in there]
+    titles = [f"{one.name}: {score['accuracy']:.1%} at {alike:.3f}" for one, alike, score in there]
+    return chart("Accuracy of all runs by likeness", x, y, [Series(points, "accent", spans, titles)])
+
+
+def _examples(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Problems with both answers, of each kind the first few, and how many there are."""
+    sorted_out: dict[str, list[dict[str, Any]]] = {kind: [] for kind, _ in EXAMPLES}
+    for sample in samples:
+        before, after = sample["text_only"]["correct"], sample["trained"]["correct"]
+        kind = ("kept" if before else "fixed") if after else ("lost" if before else "missed")
+        sorted_out[kind].append(sample)
+    return [
+        {"kind": kind, "said": SAID[kind], "count": len(sorted_out[kind]), "samples": sorted_out[kind][:most]}
+        for kind, most in EXAMPLES
+    ]
+
+
+def _change(start: torch.Tensor, end: torch.Tensor) -> dict[str, str]:
+    """The change, mid-grey where there is none, stretched so that nearly all of it is seen."""
+    change = end.float() - start.float()
+    reach = max(float(np.quantile(change.abs().numpy(), 0.98)), 1.0)
+    shown = ((change / (2 * reach) + 0.5).clamp(0, 1) * LEVELS).round().to(torch.uint8)
+    return {"picture": _webp(_flat(shown)), "times": f"{LEVELS / 2 / reach:.1f}"}
+
+
+def _flat(pixels: torch.Tensor) -> Image.Image:
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy(), "RGB")
+
+
+def _webp(picture: Image.Image) -> str:
+    data = io.BytesIO()
+    picture.convert("RGB").save(data, "WEBP", quality=82, method=4)
+    return _uri(data.getvalue(), "webp")
+
+
+def _uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

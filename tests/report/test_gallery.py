@@ -1,0 +1,131 @@
+"""A gallery's page says what the run's files say, and needs nothing but itself."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import shlex
+from dataclasses import replace
+
+import pytest
+import torch
+
+from arttune import Painting, training
+from arttune.errors import BadInput
+from arttune.report import gallery
+from arttune.settings import Settings
+from test_training import problems, settings
+
+__all__ = ["problems"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two finished runs of a tiny model; the second has hostile text in its problems."""
+    import zoo
+
+    folder = tmp_path_factory.mktemp("gallery")
+    zoo.tiny("qwen2_5_vl").save_pretrained(folder / "tiny")
+    zoo.tokenizer().save_pretrained(folder / "tiny")
+    rows = [
+        {"prompt": f'{i}: <script>alert({i})</script> & "say" red', "completion": "red", "answer": "red"}
+        for i in range(40)
+    ]
+    (folder / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plain = settings(folder / "tiny", folder / "own.jsonl", steps=6, eval_every=2, test_limit=6)
+    plain = replace(plain, start="recipes/compare/orchard.png")
+    training.train(plain, folder / "free")
+    training.train(replace(plain, likeness=0.9), folder / "held")
+    return folder
+
+
+def test_train_writes_the_page_of_its_run(runs):
+    page = (runs / "free" / gallery.PAGE).read_text()
+    assert page == gallery.page([gallery.Exhibit.read(runs / "free")])
+    assert page.count("<article") == 1
+
+
+def test_the_page_needs_nothing_from_anywhere(runs):
+    page = gallery.page([gallery.Exhibit.read(runs / name) for name in ("free", "held")])
+    markup = re.sub(r"<script.*?</script>", "", page, flags=re.S)
+    sources = re.findall(r'(?:src|href|url)\s*[=(]\s*["\']?([^"\')\s>]+)', markup)
+    assert len(sources) > 4
+    assert all(source.startswith(("data:", "#run-")) for source in sources)
+    assert "http" not in re.sub(r"data:[^\"']+", "", page).replace("http-equiv", "")
+    assert not re.search(r"@import|fetch\(|XMLHttpRequest|import\(", page)
+
+
+def test_what_problems_say_is_text_and_nothing_more(runs):
+    page = (runs / "free" / gallery.PAGE).read_text()
+    assert "<script>alert" not in page
+    assert html.escape("<script>alert(", quote=False) in page
+
+
+def test_the_painting_on_the_page_is_the_file(runs):
+    page = (runs / "held" / gallery.PAGE).read_text()
+    held = re.search(r'class="save" href="data:image/png;base64,([^"]+)"', page)[1]
+    assert base64.b64decode(held) == (runs / "held" / "art.png").read_bytes()
+
+
+def test_it_says_what_the_run_says(runs):
+    exhibit = gallery.Exhibit.read(runs / "held")
+    page = gallery.page([exhibit])
+    for score in json.loads((runs / "held" / "results.json").read_text())["scores"]:
+        assert f"{score['correct']} of {score['n']}" in page
+        assert f"[{100 * score['ci95'][0]:.1f}, {100 * score['ci95'][1]:.1f}]" in page
+    start = Painting.load(runs / "held" / "frames" / "000000.png").pixels
+    change = (exhibit.painting.pixels.int() - start.int()).abs().float()
+    assert f"mean change {change.mean():.1f} levels of 255, largest {int(change.max())}" in page
+    assert exhibit.likeness >= 0.9
+    assert f"likeness to its start {exhibit.likeness:.3f}" in page
+    assert torch.equal(exhibit.start, start)
+    frames = json.loads(re.search(r'class="frames">(.*?)</script>', page, re.S)[1])
+    assert [one["step"] for one in frames] == [0, 1, 2, 3, 4, 5, 6]
+    assert [one["step"] for one in frames if one["picture"] is None] == [exhibit.painting.provenance.steps]
+
+
+def test_the_command_on_the_page_paints_it_again(runs):
+    exhibit = gallery.Exhibit.read(runs / "held")
+    words = shlex.split(gallery._command(exhibit.settings))
+    assert words[:2] == ["arttune", "train"]
+    given = dict(zip(words[2::2], words[3::2], strict=True))
+    flags = {name.removeprefix("--").replace("-", "_"): value for name, value in given.items() if name != "--out"}
+    types = {"int": int, "float": float}
+    made = Settings(
+        **{name: types.get(Settings.__dataclass_fields__[name].type.split(" ")[0], str)(v) for name, v in flags.items()}
+    )
+    assert made == exhibit.settings
+
+
+def test_every_answer_is_counted_under_what_happened_to_it():
+    def sample(before: bool, after: bool) -> dict:
+        return {"question": "q", "answer": "a", "text_only": {"correct": before}, "trained": {"correct": after}}
+
+    found = gallery._examples([sample(False, True)] * 7 + [sample(True, False)] * 2 + [sample(False, False)])
+    counts = {one["kind"]: (one["count"], len(one["samples"])) for one in found}
+    assert counts == {"fixed": (7, 4), "kept": (0, 0), "missed": (1, 1), "lost": (2, 1)}
+
+
+def test_a_gallery_of_several_has_a_way_to_each(runs):
+    gallery.write([runs / "free", runs / "held"], runs / "both.html")
+    page = (runs / "both.html").read_text()
+    assert re.findall(r'<article id="([^"]+)"', page) == re.findall(r'<a href="#([^"]+)"', page) == ["run-0", "run-1"]
+    assert "Accuracy of all runs by likeness" in page
+
+
+@pytest.mark.parametrize(
+    ("lacks", "says"),
+    [
+        ("config.yaml", "is no run folder"),
+        ("results.json", "arttune train --resume --out"),
+        ("art.png", "what it trained is no picture"),
+    ],
+)
+def test_what_is_no_finished_painting_is_said(runs, tmp_path, lacks, says):
+    for name in ("config.yaml", "results.json", "art.png", "samples.jsonl", "metrics.jsonl"):
+        if name != lacks:
+            (tmp_path / name).write_bytes((runs / "free" / name).read_bytes())
+    with pytest.raises(BadInput, match=says):
+        gallery.Exhibit.read(tmp_path)
