@@ -1,4 +1,4 @@
-"""The canvas's optimiser against SVD, torch's own Muon, and the patch order of the families."""
+"""The canvas's optimiser against SVD, torch's own Muon and Adam, and the patch order of the families."""
 
 from __future__ import annotations
 
@@ -140,3 +140,13 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_spoils_nothing(wrong):
     for before, after in zip(kept[0], found[0], strict=True):
         assert torch.equal(before, after)
     assert str(kept[1]) == str(found[1])
+
+
+def test_a_brushs_numbers_get_torchs_adam():
+    ours, theirs = (rand(40, 11).requires_grad_() for _ in range(2))
+    made = CanvasMuon([ours], lr=0.02), torch.optim.Adam([theirs], lr=0.02)
+    for step in range(5):
+        for numbers, optimizer in zip((ours, theirs), made, strict=True):
+            numbers.grad = rand(40, 11, seed=step) * 10.0 ** -rand(1, 11, seed=9).abs()
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs)

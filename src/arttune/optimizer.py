@@ -1,4 +1,4 @@
-"""The optimiser of the canvas: Muon, damped, on the matrix of picture tokens.
+"""The optimiser of the canvas: Muon, damped, on the matrix of picture tokens. (A brush's numbers get Adam.)
 
 A frozen model sees a picture as tokens, and a few directions in which all tokens move together dominate the gradient:
 read as a matrix with a row for each token and a column for each of its pixels, its median singular value is a
@@ -48,9 +48,10 @@ def level(matrix: torch.Tensor, damping: float) -> torch.Tensor:
 
 
 class CanvasMuon(torch.optim.Optimizer):
-    """Damped Muon with Nesterov momentum for canvases `(3, H, W)`, or for the numbers of a brush, which are a matrix.
+    """Damped Muon with Nesterov momentum for canvases `(3, H, W)`; Adam for the numbers of a brush, which are a matrix.
 
-    `lr` is the root mean square change of a pixel in one step, in units of the pixel range [0, 1]. `unit` is the side
+    `lr` is the root mean square change of a pixel in one step, in units of the pixel range [0, 1], and of a brush's
+    numbers about the most that they change. `unit` is the side
     in pixels of one token (`ArtConfig.unit`: 28 or 32); `damping` is explained at `level`. With a `memory` above 0 the
     step is shorter than `lr` by how far the gradients disagree: by the length of their momentum over the root mean
     square length of the gradients themselves, of which the last `1 / (1 - memory)` count. Gradients that agree give 1,
@@ -89,19 +90,34 @@ class CanvasMuon(torch.optim.Optimizer):
             speed = self.state[canvas].setdefault("momentum", torch.zeros_like(canvas))
             speed.lerp_(canvas.grad, 1 - group["momentum"])
             ahead = canvas.grad.lerp(speed, group["momentum"])
-            paints = canvas.dim() == 3
-            move = level(to_tokens(ahead, group["unit"]) if paints else ahead, group["damping"])
-            move /= move.square().mean().sqrt().clamp_min(torch.finfo(move.dtype).tiny)
+            if canvas.dim() == 3:
+                flat = level(to_tokens(ahead, group["unit"]), group["damping"])
+                flat /= flat.square().mean().sqrt().clamp_min(torch.finfo(flat.dtype).tiny)
+                move = to_pixels(flat, canvas.shape[1:], group["unit"])
+            else:
+                move = _adam(self.state[canvas], canvas.grad, group["momentum"])
             length = group["lr"]
             if group["memory"]:
                 length *= _agreement(self.state[canvas], canvas.grad, ahead, group["memory"])
-            canvas.sub_(to_pixels(move, canvas.shape[1:], group["unit"]) if paints else move, alpha=length)
+            canvas.sub_(move, alpha=length)
         return loss
 
 
 def finite(weights: Iterable[torch.Tensor]) -> bool:
     """Whether all gradients that there are consist of numbers."""
     return all(weight.grad is None or bool(weight.grad.isfinite().all()) for weight in weights)
+
+
+def _adam(state: dict[str, Any], grad: torch.Tensor, momentum: float, memory: float = 0.999) -> torch.Tensor:
+    """The direction of Adam (Kingma and Ba 2015, arXiv 1412.6980), whose first moment is in `state` as `momentum`.
+
+    Numbers of a brush are of several kinds, and none of them belongs to a token.
+    """
+    state["count"] = state.get("count", 0) + 1
+    squares = state.setdefault("squares", torch.zeros_like(grad))
+    squares.lerp_(grad.square(), 1 - memory)
+    mean = state["momentum"] / (1 - momentum ** state["count"])
+    return mean / ((squares / (1 - memory ** state["count"])).sqrt() + 1e-8)
 
 
 def _agreement(state: dict[str, Any], grad: torch.Tensor, ahead: torch.Tensor, memory: float) -> float:

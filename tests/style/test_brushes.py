@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -79,3 +81,27 @@ def test_what_is_no_brush_is_said(chosen, says):
 
 def test_pixels_are_no_brush():
     assert brush("pixels", (28, 28)) is None
+
+
+def test_bristles_have_two_colours_in_turn():
+    strokes = Strokes((84, 84), 1, 0)
+    numbers = torch.zeros(1, 11)
+    numbers[0, :2], numbers[0, 5], numbers[0, 10] = 42.5 / strokes.PLACE, 1.0, 1.0  # level, in the middle; red and blue
+    red, _, blue = strokes.paint(numbers)[:, :, 42]
+    assert torch.allclose((red + blue)[25:60], torch.ones(35), atol=1e-3)
+    peaks = [y for y in range(26, 59) if blue[y] > blue[y - 1] and blue[y] >= blue[y + 1]]
+    assert {b - a for a, b in pairwise(peaks)} == {3}
+
+
+def test_numbers_are_kept_where_they_paint():
+    artwork = start_pixels(ORCHARD, (56, 84))
+    for made in (Mosaic((56, 84), 7, 0), Strokes((56, 84), 50, 0)):
+        numbers = made.begin(artwork)
+        begun = numbers.clone()
+        made.keep_(numbers)
+        torch.testing.assert_close(made.paint(numbers), made.paint(begun))
+        numbers += 1e6 * torch.randn(numbers.shape, generator=torch.Generator().manual_seed(0))
+        made.keep_(numbers)
+        picture = made.paint(numbers)
+        assert picture.isfinite().all()
+        assert 0 <= float(picture.min()) <= float(picture.max()) <= 1 + 1e-6

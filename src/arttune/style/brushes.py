@@ -94,14 +94,15 @@ class Mosaic:
 class Strokes:
     """Strokes that lie over one another, the later ones shorter and on top.
 
-    Numbers: `(strokes, 8)`: centre down and across, direction in half turns, logarithms of length and width, all in
-    units in which a step of 0.01 is a small one, and three colours. At each pixel the strokes there are mixed by how
-    much they cover it and by a softmax of their order (Kotovenko et al. 2021, arXiv 2103.17185, mix by distance), which
-    has gradients for all of them, unlike paint.
+    Numbers: `(strokes, 11)`: centre down and across, direction in half turns, logarithms of length and width, all in
+    units in which a step of 0.01 is a small one, and two colours, which its bristles have in turn. At each pixel the
+    strokes there are mixed by how much they cover it and by a softmax of their order (Kotovenko et al. 2021, arXiv
+    2103.17185, mix by distance), which has gradients for all of them, unlike paint.
     """
 
     PLACE = 48.0  # pixels to a unit of place
-    SOFT = 1.0  # pixels over which an edge fades
+    SOFT = 0.7  # pixels over which an edge fades
+    BRISTLES = 3.0  # pixels from one bristle to the next of its colour
     LAYERING = 12.0  # logarithm of the weight of the last stroke over the first
 
     def __init__(self, size: tuple[int, int], number: int, seed: int) -> None:
@@ -135,7 +136,9 @@ class Strokes:
         flatness = torch.hypot(down[place], across[place]) < 1e-3
         turn = torch.where(flatness, aimless, steep) / math.pi
         zero = torch.zeros(self.number)
-        return torch.stack([y / self.PLACE, x / self.PLACE, turn, zero, zero, *flat[:, place[0], place[1]]], dim=1)
+        return torch.stack(
+            [y / self.PLACE, x / self.PLACE, turn, zero, zero, *[*flat[:, place[0], place[1]]] * 2], dim=1
+        )
 
     def keep_(self, numbers: torch.Tensor) -> None:
         """Centres are on the canvas, sizes within half and double, colours in [0, 1]."""
@@ -159,17 +162,19 @@ class Strokes:
         columns = x.detach().floor().long()[:, None, None] + span[None, None, :]
         dy, dx = rows + 0.5 - y[:, None, None], columns + 0.5 - x[:, None, None]
         cos, sin = (f(math.pi * numbers[:, 2])[:, None, None] for f in (torch.cos, torch.sin))
-        along, aside = (dx * cos + dy * sin).abs(), (dy * cos - dx * sin).abs()
+        along, aside = (dx * cos + dy * sin).abs(), dy * cos - dx * sin
+        turn = 0.5 + 0.5 * (2 * math.pi / self.BRISTLES * aside).cos()
         over = (along - (long - wide).clamp_min(0)[:, None, None] / 2).clamp_min(0)  # beyond the straight part
         away = (over.square() + aside.square() + 1e-8).sqrt()
         cover = ((wide[:, None, None] / 2 - away) / self.SOFT).sigmoid()
         there = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         cover = cover * there * self.weight.to(device).exp()[:, None, None]
         place = (rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)).flatten()
-        ground, thin = numbers[:, 5:].mean(dim=0), 1e-3
+        first, second = numbers[:, 5:8, None, None], numbers[:, 8:, None, None]
+        ground, thin = numbers[:, 5:8].mean(dim=0), 1e-3
         total = numbers.new_full((height * width,), thin).index_add(0, place, cover.flatten())
         mixed = []
         for c in range(3):
-            ink = (cover * numbers[:, 5 + c, None, None]).flatten()
+            ink = (cover * torch.lerp(first[:, c], second[:, c], turn)).flatten()
             mixed.append((ground[c] * thin).expand(height * width).index_add(0, place, ink) / total)
         return torch.stack(mixed).view(3, height, width)
