@@ -1,0 +1,161 @@
+"""What staying near an artwork costs: accuracy against likeness, from unconstrained to tightly held.
+
+    ARTTUNE_DATA=FOLDER python benchmarks/likeness.py --artworks A.png B.png C.png --plot likeness.png
+        [--authors PAINTING.png=START.png ...] [--least none 0.8 0.9 0.95 0.98] [--seeds 0] [--steps 450] [--json FILE]
+
+Each run is `arttune train --task svamp --start ARTWORK --likeness LEAST` and stays in its folder under `--out`, so that
+the same command goes on where it was interrupted. What is printed and drawn is the likeness (MS-SSIM) of the saved PNG
+to its start and the strict accuracy on the test problems. `--authors` puts others' paintings under the same ruler: the
+start is laid on mid-grey, as theirs were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+
+from arttune import Painting, training
+from arttune.canvas import LEVELS
+from arttune.evaluate import wilson
+from arttune.machine import describe
+from arttune.records import last_checkpoint
+from arttune.report.gallery import Exhibit
+from arttune.report.plots import FURTHER, INK
+from arttune.settings import CONFIG, Settings
+from arttune.style.likeness import likeness
+from arttune.style.starts import start_pixels
+
+
+@dataclass(frozen=True)
+class Point:
+    """All seeds of an artwork and a limit together."""
+
+    artwork: str
+    least: float | None
+    alike: float
+    change: float
+    correct: int
+    n: int
+
+    @property
+    def share(self) -> float:
+        return self.correct / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson(self.correct, self.n)
+
+
+def run(artwork: Path, least: float | None, seed: int, args: argparse.Namespace) -> Exhibit:
+    """One run, which is made, gone on with, or there already."""
+    folder = Path(args.out) / f"{artwork.stem}-{'free' if least is None else least}-{seed}"
+    if not (folder / "results.json").is_file():
+        if (folder / CONFIG).is_file() and last_checkpoint(folder):
+            training.resume(folder, {}, print)
+        else:
+            settings = Settings(start=str(artwork), likeness=least, seed=seed, steps=args.steps, eval_every=args.steps)
+            training.train(settings, folder, print)
+    return Exhibit.read(folder)
+
+
+def measured(artwork: Path, least: float | None, args: argparse.Namespace) -> Point:
+    exhibits = [run(artwork, least, seed, args) for seed in args.seeds]
+    scores = [one.scores[-1] for one in exhibits]
+    changes = [(one.painting.pixels.int() - one.start.int()).abs().float().mean().item() for one in exhibits]
+    return Point(
+        artwork.stem,
+        least,
+        sum(one.likeness or 0.0 for one in exhibits) / len(exhibits),
+        sum(changes) / len(changes),
+        sum(score["correct"] for score in scores),
+        sum(score["n"] for score in scores),
+    )
+
+
+def authors(pair: str) -> tuple[str, float, float]:
+    """Name, likeness and mean change of somebody's painting and the picture it started from."""
+    painted, start = pair.split("=")
+    pixels = Painting.load(painted).pixels
+    begun = start_pixels(start, (pixels.shape[1], pixels.shape[2]))
+    change = (pixels.int() - begun.int()).abs().float().mean().item()
+    return Path(painted).parent.name, float(likeness(pixels.float() / LEVELS, begun.float() / LEVELS)), change
+
+
+def table(points: list[Point], others: list[tuple[str, float, float]]) -> str:
+    lines = [
+        "  artwork                  asked   likeness   change        right   accuracy                 of the free gain"
+    ]
+    free = {point.artwork: point.share for point in points if point.least is None}
+    for point in points:
+        low, high = point.interval
+        kept = f"{point.share / free[point.artwork]:.0%}" if free.get(point.artwork) else ""
+        lines.append(
+            f"  {point.artwork:22s}{point.least or 'free':>8} {point.alike:10.3f} {point.change:8.1f} "
+            f"{point.correct:5d} of {point.n:3d}   {f'{point.share:.1%} [{low:.1%}, {high:.1%}]':24} {kept}"
+        )
+    lines += [f"  {name:30s} {alike:10.3f} {change:8.1f}" for name, alike, change in others]
+    return "\n".join(lines)
+
+
+def plot(points: list[Point], others: list[tuple[str, float, float]], path: Path) -> None:
+    figure, axis = plt.subplots(figsize=(7.5, 4.5))
+    for colour, artwork in zip(FURTHER, dict.fromkeys(point.artwork for point in points), strict=False):
+        mine = sorted((p for p in points if p.artwork == artwork), key=lambda p: p.alike)
+        at, shares = [p.alike for p in mine], [100 * p.share for p in mine]
+        for p in mine:
+            axis.plot([p.alike] * 2, [100 * edge for edge in p.interval], color=colour, alpha=0.3, linewidth=5)
+        axis.plot(at, shares, "o-", color=colour, label=artwork, markersize=5)
+    for name, alike, _ in others:
+        axis.axvline(alike, color=INK, linestyle=":", linewidth=1)
+        axis.annotate(
+            f"the authors' {name.split('_')[-1]}",
+            (alike, 0.98),
+            xycoords=("data", "axes fraction"),
+            rotation=90,
+            va="top",
+            ha="right",
+            fontsize=8,
+            color=INK,
+        )
+    axis.set_xlabel("likeness to the artwork (MS-SSIM)")
+    axis.set_ylabel("SVAMP test problems right, %")
+    axis.set_ylim(bottom=0)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.15)
+    axis.legend(frameon=False, loc="lower left")
+    figure.tight_layout()
+    figure.savefig(path, dpi=140)
+
+
+def main() -> None:
+    reads = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    reads.add_argument("--artworks", nargs="+", type=Path, required=True)
+    reads.add_argument("--least", nargs="+", default=["none", "0.8", "0.9", "0.95", "0.98"])
+    reads.add_argument("--seeds", nargs="+", type=int, default=[0])
+    reads.add_argument("--steps", type=int, default=450)
+    reads.add_argument("--authors", nargs="*", default=[])
+    reads.add_argument("--out", default="runs/likeness")
+    reads.add_argument("--plot", type=Path)
+    reads.add_argument("--json", type=Path)
+    args = reads.parse_args()
+    leasts = [None if one == "none" else float(one) for one in args.least]
+    points = [measured(artwork, least, args) for artwork in args.artworks for least in leasts]
+    others = [authors(pair) for pair in args.authors]
+    print(f"smol, svamp, {args.steps} steps of 8, seeds {args.seeds}; {describe()}, torch {torch.__version__}")
+    print(table(points, others))
+    if args.plot:
+        plot(points, others, args.plot)
+    if args.json:
+        free = {p.artwork: p.share for p in points if p.least is None}
+        held = [p for p in points if p.least and free.get(p.artwork)]
+        ratios = {f"{p.artwork} at {p.least}/free": p.share / free[p.artwork] for p in held}
+        args.json.write_text(json.dumps({"ratios": ratios, "machine": describe()}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
