@@ -75,8 +75,8 @@ class Naive(torch.nn.Module):
 class Arm:
     """One kind of adapter on a model of its own, ready to be trained."""
 
-    def __init__(self, name: str, source: str, tokens: int, dtype: str) -> None:
-        self.name, self.tokens = name, tokens
+    def __init__(self, name: str, source: str, tokens: int, dtype: str, looks: dict[str, Any] | None = None) -> None:
+        self.name, self.tokens, self.looks = name, tokens, looks or {}
         self.loaded: Loaded = load_model(source, dtype)
         base = self.loaded.model
         if base.device.type == "cpu":
@@ -95,7 +95,7 @@ class Arm:
             model = get_peft_model(base, PromptTuningConfig(num_virtual_tokens=self.tokens, task_type="CAUSAL_LM"))
             return model, torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-3)
         side = round(self.tokens**0.5) * self.loaded.family.unit
-        model = get_peft_model(base, ArtConfig(start="grey", family=self.loaded.family.name, size=(side, side)))
+        model = get_peft_model(base, ArtConfig(family=self.loaded.family.name, size=(side, side), **self.looks))
         layer = art_layer(model)
         if self.name == "naive":
             naive = Naive(model.unload(), layer)

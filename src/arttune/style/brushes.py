@@ -104,6 +104,8 @@ class Strokes:
     SOFT = 0.7  # pixels over which an edge fades
     BRISTLES = 3.0  # pixels from one bristle to the next of its colour
     LAYERING = 12.0  # logarithm of the weight of the last stroke over the first
+    LONGER = 1.28  # times its length at first that a stroke may become
+    LOADS = 5  # of like strokes, each of which needs windows of one size
 
     def __init__(self, size: tuple[int, int], number: int, seed: int) -> None:
         self.size, self.number, self.seed = size, number, seed
@@ -113,8 +115,7 @@ class Strokes:
         covering = math.sqrt(height * width / number)
         self.long = covering * (5.0 - 3.6 * order.sqrt())
         self.wide = self.long * 0.3
-        self.window = math.ceil(1.3 * float(self.long.max())) | 1
-        self.weight = self.LAYERING * order
+        self.weight = (self.LAYERING * order).exp()
 
     def begin(self, artwork: torch.Tensor) -> torch.Tensor:
         """Strokes strewn evenly, along the artwork's edges, in the colour they lie on."""
@@ -141,21 +142,36 @@ class Strokes:
         )
 
     def keep_(self, numbers: torch.Tensor) -> None:
-        """Centres are on the canvas, sizes within half and double, colours in [0, 1]."""
+        """Centres are on the canvas, sizes from half to what the windows hold, colours in [0, 1]."""
         height, width = self.size
         numbers[:, 0].clamp_(0, height / self.PLACE)
         numbers[:, 1].clamp_(0, width / self.PLACE)
         numbers[:, 2].remainder_(1)
-        numbers[:, 3:5].clamp_(-math.log(2), math.log(2))
+        numbers[:, 3:5].clamp_(-math.log(2), math.log(self.LONGER))
         numbers[:, 5:].clamp_(0, 1)
 
     def paint(self, numbers: torch.Tensor) -> torch.Tensor:
         """The strokes on a ground of their mean colour."""
         height, width = self.size
-        device = numbers.device
+        thin, ground = 1e-3, numbers[:, 5:8].mean(dim=0)
+        bare = torch.cat([torch.ones_like(ground[:1]), ground])[:, None] * thin
+        laid = bare.expand(4, height * width)
+        load = math.ceil(self.number / self.LOADS)
+        for first in range(0, self.number, load):
+            place, ink = self._inked(numbers[first : first + load], first)
+            laid = laid.index_add(1, place, ink)
+        return (laid[1:] / laid[:1]).view(3, height, width)
+
+    def _inked(self, numbers: torch.Tensor, first: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where strokes leave ink, `(places,)`, and how much and of what colour, `(4, places)`.
+
+        They are those from number `first` on.
+        """
+        height, width = self.size
+        device, same = numbers.device, slice(first, first + len(numbers))
         y, x = numbers[:, 0] * self.PLACE, numbers[:, 1] * self.PLACE
-        long, wide = self.long.to(device) * numbers[:, 3].exp(), self.wide.to(device) * numbers[:, 4].exp()
-        half = self.window // 2
+        long, wide = (at[same].to(device) * numbers[:, k].exp() for k, at in ((3, self.long), (4, self.wide)))
+        half = math.ceil(self.LONGER * float(self.long[first]) / 2) + 1  # the first is the longest
         span = torch.arange(-half, half + 1, device=device)
         # Whole pixels around the centre, which itself need not be one.
         rows = y.detach().floor().long()[:, None, None] + span[None, :, None]
@@ -163,18 +179,11 @@ class Strokes:
         dy, dx = rows + 0.5 - y[:, None, None], columns + 0.5 - x[:, None, None]
         cos, sin = (f(math.pi * numbers[:, 2])[:, None, None] for f in (torch.cos, torch.sin))
         along, aside = (dx * cos + dy * sin).abs(), dy * cos - dx * sin
-        turn = 0.5 + 0.5 * (2 * math.pi / self.BRISTLES * aside).cos()
         over = (along - (long - wide).clamp_min(0)[:, None, None] / 2).clamp_min(0)  # beyond the straight part
         away = (over.square() + aside.square() + 1e-8).sqrt()
-        cover = ((wide[:, None, None] / 2 - away) / self.SOFT).sigmoid()
-        there = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        cover = cover * there * self.weight.to(device).exp()[:, None, None]
-        place = (rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)).flatten()
-        first, second = numbers[:, 5:8, None, None], numbers[:, 8:, None, None]
-        ground, thin = numbers[:, 5:8].mean(dim=0), 1e-3
-        total = numbers.new_full((height * width,), thin).index_add(0, place, cover.flatten())
-        mixed = []
-        for c in range(3):
-            ink = (cover * torch.lerp(first[:, c], second[:, c], turn)).flatten()
-            mixed.append((ground[c] * thin).expand(height * width).index_add(0, place, ink) / total)
-        return torch.stack(mixed).view(3, height, width)
+        cover = ((wide[:, None, None] / 2 - away) / self.SOFT).sigmoid() * self.weight[same].to(device)[:, None, None]
+        cover = cover * ((rows >= 0) & (rows < height) & (columns >= 0) & (columns < width))
+        bristle = 0.5 + 0.5 * (2 * math.pi / self.BRISTLES * aside).cos()
+        colours = torch.lerp(numbers[:, 5:8].T[:, :, None, None], numbers[:, 8:].T[:, :, None, None], bristle)
+        place = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+        return place.flatten(), torch.cat([cover[None], cover * colours]).flatten(1)
