@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 import torch
 from PIL import Image
 
-from arttune.canvas import LEVELS, Painting, pixels_of
+from arttune.canvas import LEVELS, Painting, pixels_of, to_uint8
 from arttune.errors import BadInput
 from arttune.records import read_metrics
 from arttune.report.charts import Axis, Series, chart
 from arttune.report.frames import kept
-from arttune.report.plots import LABELS, course, learned_by, running_mean
+from arttune.report.plots import LABELS, course, learned_by, running_mean, stretched
 from arttune.settings import CONFIG, Settings
 from arttune.style.likeness import WINDOW, likeness
 
@@ -246,11 +245,8 @@ def _examples(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _change(start: torch.Tensor, end: torch.Tensor) -> dict[str, str]:
-    """The change, mid-grey where there is none, stretched so that nearly all of it is seen."""
-    change = end.float() - start.float()
-    reach = max(float(np.quantile(change.abs().numpy(), 0.98)), 1.0)
-    shown = ((change / (2 * reach) + 0.5).clamp(0, 1) * LEVELS).round().to(torch.uint8)
-    return {"picture": _webp(_flat(shown)), "times": f"{LEVELS / 2 / reach:.1f}"}
+    shown, times = stretched(start, end)
+    return {"picture": _webp(_flat(to_uint8(shown))), "times": f"{times:.1f}"}
 
 
 def _flat(pixels: torch.Tensor) -> Image.Image:

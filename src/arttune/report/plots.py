@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
+from arttune.canvas import LEVELS
+
 INK, ACCENT = "#30343c", "#c8553d"
 COLOURS = {"art": ACCENT, "lora": INK, "soft-prompt": "#4f8a8b"}
 LABELS = {"loss": "loss", "reward": "mean reward"}
@@ -110,16 +112,13 @@ def course(lines: Lines, shown: str) -> tuple[list[int], list[float]]:
 
 def start_and_end(start: torch.Tensor, end: torch.Tensor, path: Path) -> None:
     """The canvas before and after, and the change between them, stretched. uint8 `(3, H, W)`."""
-    change = end.float() - start.float()
-    # Stretched to the 98th percentile: a few extreme pixels would otherwise leave the rest grey.
-    reach = max(float(np.quantile(change.abs().numpy(), 0.98)), 1.0)
-    shown = (change / (2 * reach) + 0.5).clamp(0, 1).permute(1, 2, 0).numpy()
-    mean = float(change.abs().mean())
+    shown, times = stretched(start, end)
+    mean = float((end.float() - start.float()).abs().mean())
     figure, axes = plt.subplots(1, 3, figsize=(9, 3.5))
     panels = (
         (np.asarray(start.permute(1, 2, 0)), "start"),
         (np.asarray(end.permute(1, 2, 0)), "end"),
-        (shown, f"change, x{127.5 / reach:.1f} (mean {mean:.0f} of 255)"),
+        (shown.permute(1, 2, 0).numpy(), f"change, x{times:.1f} (mean {mean:.0f} of 255)"),
     )
     for axis, (picture, title) in zip(axes, panels, strict=True):
         axis.imshow(picture, interpolation="nearest")
@@ -128,6 +127,16 @@ def start_and_end(start: torch.Tensor, end: torch.Tensor, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=140)
     plt.close(figure)
+
+
+def stretched(start: torch.Tensor, end: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """The change between uint8 pictures, as a float one in [0, 1] that is grey where there is none, and its scale.
+
+    It is stretched to its 98th percentile: a few extreme pixels would otherwise leave the rest grey.
+    """
+    change = end.float() - start.float()
+    reach = max(float(np.quantile(change.abs().numpy(), 0.98)), 1.0)
+    return (change / (2 * reach) + 0.5).clamp(0, 1), LEVELS / 2 / reach
 
 
 def running_mean(values: list[float], window: int = 10) -> list[float]:
