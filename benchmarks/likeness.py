@@ -23,7 +23,6 @@ from arttune import Painting, training
 from arttune.canvas import LEVELS
 from arttune.evaluate import wilson
 from arttune.machine import describe
-from arttune.records import last_checkpoint
 from arttune.report.gallery import Exhibit
 from arttune.report.plots import FURTHER, INK
 from arttune.settings import CONFIG, Settings
@@ -55,7 +54,7 @@ def run(artwork: Path, least: float | None, seed: int, args: argparse.Namespace)
     """One run, which is made, gone on with, or there already."""
     folder = Path(args.out) / f"{artwork.stem}-{'free' if least is None else least}-{seed}"
     if not (folder / "results.json").is_file():
-        if (folder / CONFIG).is_file() and last_checkpoint(folder):
+        if (folder / CONFIG).is_file():
             training.resume(folder, {}, print)
         else:
             settings = Settings(start=str(artwork), likeness=least, seed=seed, steps=args.steps, eval_every=args.steps)

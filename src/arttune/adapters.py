@@ -16,12 +16,12 @@ from peft import LoraConfig, PeftConfig, PeftModel, PromptTuningConfig, PromptTu
 
 from arttune.loading import load
 from arttune.optimizer import CanvasMuon, finite
+from arttune.records import PICTURE
 from arttune.tree import stand_in
 from arttune.tuner import ArtConfig, art_layer
 from arttune.tuner.model import labelled, of_labels, spread
 
 ART, LORA, SOFT_PROMPT = "art", "lora", "soft-prompt"
-PICTURE, WEIGHTS = "art.png", "adapter_model.safetensors"  # files of a run that hold a painting, or another adapter
 LINEAR = (
     r".*language_model.*\.((q|k|v|o|gate|up|down|out)_proj|in_proj_\w+)"  # Qwen3.5's recurrent layers have the last
 )

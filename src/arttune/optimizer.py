@@ -51,12 +51,12 @@ class CanvasMuon(torch.optim.Optimizer):
     """Damped Muon with Nesterov momentum for canvases `(3, H, W)`; Adam for the numbers of a brush, which are a matrix.
 
     `lr` is the root mean square change of a pixel in one step, in units of the pixel range [0, 1], and of a brush's
-    numbers about the most that they change. `unit` is the side
-    in pixels of one token (`ArtConfig.unit`: 28 or 32); `damping` is explained at `level`. With a `memory` above 0 the
-    step is shorter than `lr` by how far the gradients disagree: by the length of their momentum over the root mean
-    square length of the gradients themselves, of which the last `1 / (1 - memory)` count. Gradients that agree give 1,
-    unrelated ones 0.27 (at a momentum of 0.9). Adam (Kingma and Ba 2015, arXiv 1412.6980) does that pixel by pixel;
-    here it is one number for the canvas, which `state` keeps as `agreement`.
+    numbers about the most that they change. `unit` is the side in pixels of one token (`ArtConfig.unit`: 28 or 32);
+    `damping` is explained at `level`. With a `memory` above 0 the step is shorter than `lr` by how far the gradients
+    disagree: by the length of their momentum over the root mean square length of the gradients themselves, of which the
+    last `1 / (1 - memory)` count. Gradients that agree give 1, unrelated ones 0.27 (at a momentum of 0.9). Adam (Kingma
+    and Ba 2015, arXiv 1412.6980) does that pixel by pixel; here it is one number for the canvas, which `state` keeps as
+    `agreement`.
     """
 
     def __init__(

@@ -10,6 +10,10 @@ from typing import Any
 
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+# Files of a run's folder.
+RESULTS, METRICS, SAMPLES = "results.json", "metrics.jsonl", "samples.jsonl"
+PICTURE, WEIGHTS = "art.png", "adapter_model.safetensors"  # that hold a painting, or another adapter
+
 
 class Metrics:
     """`metrics.jsonl`: one JSON line a step, in step order, whatever interruptions there were."""

@@ -19,6 +19,8 @@ from arttune.machine import precision
 from arttune.models import Loaded
 from arttune.prompts import PAD, lengths, with_picture
 from arttune.settings import Settings
+from arttune.style.brushes import brush
+from arttune.style.starts import start_pixels
 from arttune.tuner import ArtConfig
 
 BYTES = {"bfloat16": 2, "float32": 4}
@@ -171,8 +173,9 @@ def rehearse(settings: Settings) -> Rehearsal:
 
 def _trained(settings: Settings, canvas: ArtConfig, loaded: Loaded) -> int:
     if settings.adapter == adapters.ART:
-        height, width = canvas.canvas_size
-        return 3 * height * width
+        begun = start_pixels(canvas.start, canvas.canvas_size, canvas.ground, canvas.seed)
+        painted = brush(canvas.brush, canvas.canvas_size, canvas.seed)
+        return begun.numel() if painted is None else painted.begin(begun).numel()
     model = get_peft_model(loaded.model, adapters.configured(settings.adapter, canvas, settings.rank))
     found = sum(one.numel() for one in model.parameters() if one.requires_grad)
     adapters.without(model)

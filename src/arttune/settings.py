@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import typing
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from transformers.integrations import get_available_reporting_integrations
 from arttune.errors import BadInput
 from arttune.given import checked, named_values, read_yaml
 from arttune.machine import PRECISIONS
-from arttune.style.looks import Looks
+from arttune.style.looks import Looks, setting
 
 ADAPTERS = ("art", "lora", "soft-prompt")
 RATES = {"art": 0.02, "lora": 1e-3, "soft-prompt": 1e-2}  # peak learning rates, of CanvasMuon and of AdamW
@@ -27,71 +27,67 @@ SCHEDULES = (
 )
 
 
-def _setting(default: Any, about: str) -> Any:
-    return field(default=default, metadata={"help": about})
-
-
 @dataclass(kw_only=True)
 class Settings(Looks):
     """Everything that decides what a run does. `config.yaml` of a run holds all of it, so a run can be repeated."""
 
-    model: str = _setting("smol", "Embedded model, local folder or hub id of a known family.")
-    task: str = _setting("svamp", "One of `arttune tasks`, reasoning_gym:<name>, or your own FILE.jsonl.")
-    objective: str = _setting("sft", "What is optimised: sft, grpo or dpo.")
-    adapter: str = _setting("art", "What is trained: art, a picture; or to compare it with, lora or soft-prompt.")
-    rank: int = _setting(16, "Rank of lora.")
-    data: str | None = _setting(None, "Training file that stands in for a built-in task's own, in its upstream format.")
-    test_data: str | None = _setting(None, "Likewise for the test problems.")
-    grader: str | None = _setting(None, "Grade of your own task: number, exact or math. Default: by its answers.")
-    reward: str | None = _setting(None, "Python grade of your own task, module:function; 1.0 or more is correct.")
-    rollouts: str = _setting("model", "Who samples for grpo: model, or servers with the OpenAI chat API, URL[,URL...].")
-    patience: int = _setting(300, "Seconds without an answer from any server, after which a run stops, resumable.")
-    rewards: str = _setting(
+    model: str = setting("smol", "Embedded model, local folder or hub id of a known family.")
+    task: str = setting("svamp", "One of `arttune tasks`, reasoning_gym:<name>, or your own FILE.jsonl.")
+    objective: str = setting("sft", "What is optimised: sft, grpo or dpo.")
+    adapter: str = setting("art", "What is trained: art, a picture; or to compare it with, lora or soft-prompt.")
+    rank: int = setting(16, "Rank of lora.")
+    data: str | None = setting(None, "Training file that stands in for a built-in task's own, in its upstream format.")
+    test_data: str | None = setting(None, "Likewise for the test problems.")
+    grader: str | None = setting(None, "Grade of your own task: number, exact or math. Default: by its answers.")
+    reward: str | None = setting(None, "Python grade of your own task, module:function; 1.0 or more is correct.")
+    rollouts: str = setting("model", "Who samples for grpo: model, or servers with the OpenAI chat API, URL[,URL...].")
+    patience: int = setting(300, "Seconds without an answer from any server, after which a run stops, resumable.")
+    rewards: str = setting(
         "task", "What grpo maximises: task and/or your own module:function, each with =WEIGHT, comma between."
     )
-    generations: int = _setting(8, "Completions that grpo samples and compares for each problem.")
-    temperature: float = _setting(1.0, "Sampling temperature of grpo.")
-    beta: float | None = _setting(
+    generations: int = setting(8, "Completions that grpo samples and compares for each problem.")
+    temperature: float = setting(1.0, "Sampling temperature of grpo.")
+    beta: float | None = setting(
         None, "Weight of staying near what the starting canvas says. Default: grpo 0, dpo TRL's own."
     )
-    trust: float = _setting(
+    trust: float = setting(
         0.02,
         "Nats a token by which a step of grpo may change what the model says, at the peak rate and where gradients "
         "agree; the rest is taken back. 0: no limit, and then a learning_rate of 0.002 or less.",
     )
-    trl: str | None = _setting(None, "Further arguments of TRL's config: loss_type=dr_grpo,scale_rewards=none.")
-    template: str | None = _setting(None, "Arguments of the model's chat template: enable_thinking=false.")
-    size: int | None = _setting(None, "Side of the canvas in pixels. Default: 64 tokens' worth.")
-    steps: int = _setting(450, "Optimiser steps.")
-    batch_size: int = _setting(8, "Problems in one forward pass.")
-    accumulate: int = _setting(1, "Forward passes in one optimiser step.")
-    learning_rate: float | None = _setting(
+    trl: str | None = setting(None, "Further arguments of TRL's config: loss_type=dr_grpo,scale_rewards=none.")
+    template: str | None = setting(None, "Arguments of the model's chat template: enable_thinking=false.")
+    size: int | None = setting(None, "Side of the canvas in pixels. Default: 64 tokens' worth.")
+    steps: int = setting(450, "Optimiser steps.")
+    batch_size: int = setting(8, "Problems in one forward pass.")
+    accumulate: int = setting(1, "Forward passes in one optimiser step.")
+    learning_rate: float | None = setting(
         None,
         "Peak rate: root mean square change of a pixel a step, in [0, 1] units. In grpo see also trust. Default: "
         "0.02; lora 0.001 (grpo and dpo 0.0001), soft-prompt 0.01.",
     )
-    schedule: str = _setting("cosine", "Learning-rate schedule, by its name in transformers.")
-    warmup: int = _setting(10, "Steps of linear warm-up.")
-    seed: int = _setting(0, "Seed of the start, the order of problems and the validation split.")
-    validation: int = _setting(
+    schedule: str = setting("cosine", "Learning-rate schedule, by its name in transformers.")
+    warmup: int = setting(10, "Steps of linear warm-up.")
+    seed: int = setting(0, "Seed of the start, the order of problems and the validation split.")
+    validation: int = setting(
         50,
         "Training problems kept out: an earlier checkpoint is taken if it leads on them by more than chance.",
     )
-    eval_every: int = _setting(150, "Steps between validations; each also writes a checkpoint.")
-    max_prompt: int | None = _setting(
+    eval_every: int = setting(150, "Steps between validations; each also writes a checkpoint.")
+    max_prompt: int | None = setting(
         None, "Leave out problems whose prompt, without the picture, has more tokens than this."
     )
-    test_limit: int = _setting(150, "Test problems to score before and after; 0 for all.")
-    max_new_tokens: int | None = _setting(None, "Longest answer in tokens. Default: the task's own.")
-    presence_penalty: float = _setting(
+    test_limit: int = setting(150, "Test problems to score before and after; 0 for all.")
+    max_new_tokens: int | None = setting(None, "Longest answer in tokens. Default: the task's own.")
+    presence_penalty: float = setting(
         0.0, "Logits that a token loses in scoring once the answer has it. The ART authors score with 1."
     )
-    dtype: str = _setting(
+    dtype: str = setting(
         "auto",
         "Precision of the frozen model: bfloat16, float32, or auto: the faster here. The canvas is float32.",
     )
-    threads: int | None = _setting(None, "CPU threads. Default: torch's own choice.")
-    report_to: str = _setting("none", "Experiment tracker, by its name in transformers (wandb, tensorboard, ...).")
+    threads: int | None = setting(None, "CPU threads. Default: torch's own choice.")
+    report_to: str = setting("none", "Experiment tracker, by its name in transformers (wandb, tensorboard, ...).")
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))

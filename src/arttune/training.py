@@ -31,7 +31,17 @@ from arttune.machine import keep_freed_memory, precision
 from arttune.models import Loaded, load_model
 from arttune.objectives import OBJECTIVES, Problems, Studio
 from arttune.prompts import fix_template, worded
-from arttune.records import Metrics, last_checkpoint, resume_command, write_whole
+from arttune.records import (
+    METRICS,
+    PICTURE,
+    RESULTS,
+    SAMPLES,
+    WEIGHTS,
+    Metrics,
+    last_checkpoint,
+    resume_command,
+    write_whole,
+)
 from arttune.report import gallery, learning_curve, start_and_end
 from arttune.rollouts import NoServer
 from arttune.settings import CONFIG, Settings
@@ -41,9 +51,7 @@ from arttune.style.starts import POSTER, start_pixels
 from arttune.tasks import get_task, hold_out
 from arttune.tuner import ArtConfig, art_layer
 
-RESULTS, METRICS, SAMPLES = "results.json", "metrics.jsonl", "samples.jsonl"
-
-BUFFERS = (".start", ".low", ".high", ".price", ".largest", ".steps", ".shakes")  # of a canvas, which are not trained
+CANVAS = ".art_canvas."  # of which only the weight is trained
 MOVABLE = ("rollouts", "patience")
 
 
@@ -216,10 +224,10 @@ def _hung(studio: Studio, steps: int, split: str) -> tuple[list[Score], list[lis
         seed=settings.seed,
     )
     start, painting = canvas.start.cpu(), Painting(art_layer(studio.model).painting().pixels, made)
-    painting.save(out / adapters.PICTURE)
+    painting.save(out / PICTURE)
     scores, samples = _before_and_after(studio, split)
     painting.provenance = replace(made, scores=[s.as_dict() for s in scores])
-    painting.save(out / adapters.PICTURE)
+    painting.save(out / PICTURE)
     start_and_end(start, painting.pixels, out / "start_and_end.png")
     return scores, samples
 
@@ -284,9 +292,9 @@ def _write_samples(path: Path, samples: list[list[Sample]]) -> None:
 
 def trained_parameters(out: Path) -> int:
     """How many numbers were trained in the run in `out`."""
-    with safe_open(str(out / adapters.WEIGHTS), "pt") as held:
+    with safe_open(str(out / WEIGHTS), "pt") as held:
         # What safe_open gives is no mapping: it has keys, but cannot be iterated.
-        names = [name for name in held.keys() if not name.endswith(BUFFERS)]  # noqa: SIM118
+        names = [name for name in held.keys() if CANVAS not in name or name.endswith(f"{CANVAS}weight")]  # noqa: SIM118
         return sum(math.prod(held.get_slice(name).get_shape()) for name in names)
 
 

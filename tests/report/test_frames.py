@@ -30,7 +30,7 @@ def level(step: int) -> int:
 
 def painted(folder, steps: int, from_step: int = 0, judged: tuple[int, ...] = ()) -> None:
     """A run whose canvas has the level of its step in every pixel."""
-    state, now = TrainerState(max_steps=steps, global_step=from_step), TrainerControl()
+    state, now = TrainerState(max_steps=steps, global_step=from_step, eval_steps=50), TrainerControl()
     frames = Frames(folder, lambda: Painting(torch.full((3, 28, 56), level(state.global_step), dtype=torch.uint8)))
     frames.on_train_begin(None, state, now)
     while state.global_step < steps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from PIL import Image
 
 from arttune.errors import BadInput
 from arttune.style.atelier import tools
@@ -46,10 +47,15 @@ def test_who_only_looks_needs_no_files():
         ({"style_picture": ORCHARD}, "style does not say what of it; try texture=1"),
         ({"style": "texture=1", "style_picture": "gone.png"}, "style_picture gone.png: no such file"),
         ({"palette": "black,white", "limit": 20}, "without any of the palette's 2 colours"),
-        ({"palette": "black,white", "likeness": 0.9}, "less than 0.9; lower likeness"),
+        ({"palette": "black,white", "likeness": 0.9}, "less than the 0.9 asked for; lower likeness"),
         ({"brush": "roller"}, "there is no brush"),
+        ({"brush": "mosaic:20", "likeness": 0.9}, "brush alone leave the start a likeness of"),
+        ({"palette": "black,white", "limit": 20, "mask": ORCHARD}, "raise limit and figure_limit"),
+        ({"style": "texture=1", "style_picture": "{plain}"}, "has one colour, which is no style"),
     ],
 )
-def test_what_does_not_fit_is_said(looks, says):
+def test_what_does_not_fit_is_said(looks, says, tmp_path):
+    Image.new("RGB", (30, 30), "black").save(tmp_path / "plain.png")
+    looks = {name: str(tmp_path / "plain.png") if value == "{plain}" else value for name, value in looks.items()}
     with pytest.raises(BadInput, match=says.replace(".", r"\.")):
         tools(Looks(**looks), START, 0)

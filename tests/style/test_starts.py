@@ -75,7 +75,10 @@ def test_a_poster_is_as_large_as_fits(tmp_path):
     assert torch.equal(start_pixels(f"poster:{tmp_path / 'said.txt'}", (224, 224)), short)
 
 
-@pytest.mark.parametrize(("text", "says"), [(" ", "has no text"), ("word " * 4000, "do not fit on 224x224 pixels")])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [(" ", "has no text"), ("word " * 4000, "do not fit on 224x224 pixels"), ("gone.txt", "gone.txt cannot be read")],
+)
 def test_a_poster_nobody_can_read_is_said(text, says):
     with pytest.raises(BadInput, match=says):
         poster(text, (224, 224))

@@ -28,7 +28,7 @@ def bent(taste: Taste, picture: torch.Tensor, grad: torch.Tensor) -> torch.Tenso
     """The gradient at a picture whose objective's is `grad`."""
     seen = picture.clone().requires_grad_()
     shown = seen * 1
-    taste.bend(shown, ARTWORK)
+    taste.bend(shown, ARTWORK, seen)
     (shown * grad).sum().backward()
     return seen.grad
 
@@ -88,3 +88,17 @@ def test_what_outlives_an_interruption_is_in_its_state():
     again.load_state_dict(taste.state_dict())
     assert int(again.steps) == 2
     torch.testing.assert_close(bent(again, noisy(0.15), grad), bent(taste, noisy(0.15), grad))
+
+
+def test_accumulated_gradients_are_bent_as_their_sum():
+    grads = [torch.randn(ARTWORK.shape, generator=torch.Generator().manual_seed(k)) for k in range(4)]
+    made = [Taste({"variation": (0.5, variation)}, 0.99) for _ in range(2)]
+    for _ in range(3):  # steps
+        master = noisy().requires_grad_()
+        for grad in grads:
+            shown = master * 1
+            made[0].bend(shown, ARTWORK, master)
+            (shown * grad).sum().backward()
+        torch.testing.assert_close(master.grad, bent(made[1], noisy(), sum(grads)))
+    assert made[0].figures == made[1].figures
+    assert int(made[0].steps) == 3

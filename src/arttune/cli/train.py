@@ -29,8 +29,7 @@ def train(
     Writes a folder with the painting (art.png), its adapter for PEFT, the scores before and after, and plots.
     """
     from arttune import training
-    from arttune.adapters import PICTURE
-    from arttune.records import resume_command
+    from arttune.records import PICTURE, resume_command
     from arttune.report import score_table
 
     flags = {name: value for name, value in settings.items() if value is not None}

@@ -22,7 +22,7 @@ from arttune.machine import precision
 from arttune.models import Loaded
 from arttune.objectives import Problems
 from arttune.prompts import worded
-from arttune.records import read_metrics, write_whole
+from arttune.records import METRICS, PICTURE, RESULTS, SAMPLES, WEIGHTS, read_metrics, write_whole
 from arttune.settings import Settings
 from arttune.tasks import Problem, Task, get_task
 from arttune.tuner import ArtConfig
@@ -164,15 +164,15 @@ class Hall:
         folder = self.out / cell.folder
         self.say(f"{cell.name}, seed {cell.seed}, at a rate of {rate:g}")
         scores = self._run(self.plan.settings(cell, rate), folder, "test")
-        with (folder / training.SAMPLES).open(encoding="utf-8") as lines:  # `splitlines` would cut at more than \n
+        with (folder / SAMPLES).open(encoding="utf-8") as lines:  # `splitlines` would cut at more than \n
             answered = [Answered(scores[-1], [json.loads(line)["trained"]["correct"] for line in lines])]
         if self.plan.also:
             model = adapters.reloaded(self.opened[1].model, cell.name, folder)
             tokens = self.canvas.tokens if cell.name == adapters.ART else 0
             answered += [self._answered(model, tokens, cell, *each) for each in self.tasks[1:]]
             adapters.without(model)
-        file = folder / (adapters.PICTURE if cell.name == adapters.ART else adapters.WEIGHTS)
-        took = [line["seconds"] for line in read_metrics(folder / training.METRICS) if "seconds" in line]
+        file = folder / (PICTURE if cell.name == adapters.ART else WEIGHTS)
+        took = [line["seconds"] for line in read_metrics(folder / METRICS) if "seconds" in line]
         seconds = len(took) * statistics.median(took)  # so what else the machine did now and then does not count
         return Result(answered, rate, training.trained_parameters(folder), file.stat().st_size, seconds)
 
@@ -219,7 +219,7 @@ class Hall:
     def _tried(self, name: str, rate: float) -> tuple[float, float, float, float]:
         """Validation accuracy, its standard error, how well the last steps went, and the rate."""
         folder = self.out / "search" / f"{name}-{rate:g}"
-        if not (folder / training.RESULTS).is_file():
+        if not (folder / RESULTS).is_file():
             self.say(f"trying {name} at a rate of {rate:g}")
         try:
             score = self._run(self.plan.search(name, rate), folder, "validation")[-1]
@@ -228,14 +228,14 @@ class Hall:
             return 0.0, 1.0, -math.inf, rate
         (low, high), share = score["ci95"], score["accuracy"]
         key, sign = ("reward", 1.0) if self.plan.run.objective == "grpo" else ("loss", -1.0)
-        course = [sign * line[key] for line in read_metrics(folder / training.METRICS) if key in line]
+        course = [sign * line[key] for line in read_metrics(folder / METRICS) if key in line]
         last = course[-max(1, len(course) // 5) :]
         learned = sum(last) / len(last)
         return share, (high - low) / (2 * Z95), learned if math.isfinite(learned) else -math.inf, rate
 
     def _run(self, settings: Settings, folder: Path, split: str) -> list[dict[str, Any]]:
         """The scores of a run, which is begun, gone on with, or already done."""
-        results = folder / training.RESULTS
+        results = folder / RESULTS
         if not results.is_file():
             self.__dict__.pop("opened", None)  # the run loads a model of its own, and two may be too many
             gc.collect()

@@ -19,10 +19,9 @@ import numpy as np
 from arttune.compare.cells import Answered, Result
 from arttune.compare.plan import CONTROLS, Cell
 from arttune.evaluate import wilson
-from arttune.records import read_metrics
+from arttune.records import METRICS, read_metrics
 from arttune.report import learning_curves
 from arttune.report.plots import ACCENT, INK, Lines
-from arttune.training import METRICS
 
 DRAWS, AT_ONCE = 10_000, 500
 AGAINST = ("none", "lora")

@@ -83,7 +83,8 @@ def grpo(studio: Studio) -> Trainer:
     trainer.add_callback(Unmoved(studio.say))
     if s.trust and studio.paints:
         canvas = art_layer(studio.model).canvas()
-        dither_(canvas.weight, s.seed)  # its steps are short
+        if canvas.brush is None:
+            dither_(canvas.weight, s.seed)  # its steps are short
         trainer.add_callback(Trust(trainer, canvas, s.trust))
     return trainer
 

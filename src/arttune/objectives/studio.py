@@ -13,7 +13,6 @@ from peft import PeftModel
 from transformers import PrinterCallback, ProgressCallback, Trainer
 
 from arttune import adapters
-from arttune.canvas import LEVELS
 from arttune.errors import BadInput
 from arttune.evaluate import Z95, Decoding, Sample, Score, evaluate
 from arttune.given import named_values
@@ -23,7 +22,7 @@ from arttune.prompts import prepare
 from arttune.records import Bar, Metrics, Recorder
 from arttune.report.frames import Frames
 from arttune.settings import Settings
-from arttune.style.likeness import WINDOW, likeness
+from arttune.style.likeness import alike
 from arttune.tasks import Problem, Task
 from arttune.tuner import ArtConfig, art_layer
 
@@ -98,11 +97,11 @@ class Studio:
 
     def likeness(self) -> dict[str, float]:
         """How like its start the canvas is now, if it is one with room for that."""
-        if not self.paints or min(self.config.canvas_size) < WINDOW:
+        if not self.paints:
             return {}
-        canvas = art_layer(self.model).canvas()
-        with torch.no_grad():
-            return {"likeness": float(likeness(canvas.pixels(), canvas.start.float() / LEVELS))}
+        layer = art_layer(self.model)
+        found = alike(layer.painting().pixels, layer.canvas().start)
+        return {} if found is None else {"likeness": found}
 
     def _frames(self) -> list[Frames]:
         return [Frames(self.folder, art_layer(self.model).painting)] if self.paints else []

@@ -29,6 +29,7 @@ def film(folder: Path, path: Path, side: int = 448) -> int:
         save_all=True,
         append_images=shown[1:],
         duration=[LONG, *[SHORT] * (len(shown) - 2), LONG],
+        format="GIF",
         loop=0,
         optimize=False,
     )

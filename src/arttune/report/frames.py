@@ -50,9 +50,10 @@ class Frames(TrainerCallback):
         self._take(state.global_step)
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """What was judged may become the painting."""
-        self.due.add(state.global_step)
-        self._take(state.global_step)
+        """What was judged may become the painting, so that is kept too, unless it is judged more often than that."""
+        if state.max_steps <= COUNT * state.eval_steps:
+            self.due.add(state.global_step)
+            self._take(state.global_step)
 
     def _take(self, step: int) -> None:
         if step in self.due:

@@ -12,21 +12,32 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import torch
 from PIL import Image
+from safetensors import safe_open
 
-from arttune.canvas import LEVELS, Painting, pixels_of, to_uint8
+from arttune.canvas import Painting, to_uint8
 from arttune.errors import BadInput
-from arttune.records import read_metrics
+from arttune.records import (
+    METRICS,
+    PICTURE,
+    RESULTS,
+    SAMPLES,
+    WEIGHTS,
+    read_metrics,
+    resume_command,
+    write_whole,
+)
 from arttune.report.charts import Axis, Series, chart
 from arttune.report.frames import kept
 from arttune.report.plots import LABELS, course, learned_by, running_mean, stretched
 from arttune.settings import CONFIG, Settings
-from arttune.style.likeness import WINDOW, likeness
+from arttune.style.likeness import alike
 
 PAGE = "gallery.html"
 EXAMPLES = (("fixed", 4), ("kept", 1), ("missed", 2), ("lost", 1))  # which answers are shown, at most so many of each
@@ -55,19 +66,21 @@ class Exhibit:
         """Raises `BadInput` for a folder that is no finished run, or one without a painting."""
         if not (folder / CONFIG).is_file():
             raise BadInput(f"{folder} is no run folder: it has no {CONFIG}")
-        if not (folder / "results.json").is_file():
-            raise BadInput(f"{folder} has no results.json; is the run finished? arttune train --resume --out {folder}")
-        if not (folder / "art.png").is_file():
-            raise BadInput(f"{folder} has no art.png: what it trained is no picture")
-        with (folder / "samples.jsonl").open(encoding="utf-8") as lines:
+        if not (folder / RESULTS).is_file():
+            raise BadInput(f"{folder} has no {RESULTS}; is the run finished? arttune {resume_command(folder)}")
+        if not (folder / PICTURE).is_file():
+            raise BadInput(f"{folder} has no {PICTURE}: what it trained is no picture")
+        if not (folder / SAMPLES).is_file():
+            raise BadInput(f"{folder} has no {SAMPLES}, which has the answers; copy the whole folder of the run")
+        with (folder / SAMPLES).open(encoding="utf-8") as lines:
             samples = [json.loads(line) for line in lines]
         return cls(
             folder,
             Settings.read(folder / CONFIG, {}),
-            json.loads((folder / "results.json").read_text(encoding="utf-8"))["scores"],
+            json.loads((folder / RESULTS).read_text(encoding="utf-8"))["scores"],
             samples,
-            read_metrics(folder / "metrics.jsonl"),
-            Painting.load(folder / "art.png"),
+            read_metrics(folder / METRICS),
+            Painting.load(folder / PICTURE),
             kept(folder),
         )
 
@@ -76,18 +89,18 @@ class Exhibit:
         """What the page calls it."""
         return self.folder.resolve().name
 
-    @property
-    def start(self) -> torch.Tensor | None:
-        """The uint8 pixels it started from, if they were kept."""
-        return pixels_of(Image.open(self.frames[0])) if 0 in self.frames else None
+    @cached_property
+    def start(self) -> torch.Tensor:
+        """The uint8 pixels it started from, before any brush."""
+        with safe_open(str(self.folder / WEIGHTS), "pt") as held:
+            # What safe_open gives is no mapping: it has keys, but cannot be iterated.
+            found: torch.Tensor = held.get_tensor(next(name for name in held.keys() if name.endswith(".start")))  # noqa: SIM118
+        return found
 
-    @property
+    @cached_property
     def likeness(self) -> float | None:
-        """MS-SSIM of the painting to its start."""
-        start = self.start
-        if start is None or min(start.shape[1:]) < WINDOW:
-            return None
-        return float(likeness(self.painting.pixels.float() / LEVELS, start.float() / LEVELS))
+        """MS-SSIM of the painting to its start, where there is room for it."""
+        return alike(self.painting.pixels, self.start)
 
 
 def page(exhibits: Sequence[Exhibit]) -> str:
@@ -101,8 +114,10 @@ def page(exhibits: Sequence[Exhibit]) -> str:
 def write(folders: Sequence[Path], path: Path) -> None:
     """A gallery of the runs in `folders` as the file `path`. Raises `BadInput` for one that is no finished run."""
     html = page([Exhibit.read(folder) for folder in folders])
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; name the page, such as {path / PAGE}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html, encoding="utf-8")
+    write_whole(path, html)
 
 
 def _shown(one: Exhibit, number: int) -> dict[str, Any]:
@@ -120,9 +135,9 @@ def _shown(one: Exhibit, number: int) -> dict[str, Any]:
         "model": after["model"],
         "objective": f"{settings.objective}, {settings.steps} steps of {settings.rows}",
         "scores": [_scored("text only", before), _scored("with the painting", after)],
-        "painting": _uri((one.folder / "art.png").read_bytes(), "png"),
-        "start": None if start is None else _webp(_flat(start)),
-        "change": None if start is None else _change(start, one.painting.pixels),
+        "painting": _uri((one.folder / PICTURE).read_bytes(), "png"),
+        "start": _webp(_flat(start)),
+        "change": _change(start, one.painting.pixels),
         "facts": _facts(one, start, alike),
         "frames": _frames(one, painted),
         "at": steps.index(painted) if painted in steps else len(steps) - 1,
@@ -152,12 +167,10 @@ def _frames(one: Exhibit, painted: int | None) -> list[dict[str, Any]]:
     ]
 
 
-def _facts(one: Exhibit, start: torch.Tensor | None, alike: float | None) -> list[str]:
+def _facts(one: Exhibit, start: torch.Tensor, alike: float | None) -> list[str]:
     height, width = one.painting.size
-    found = [f"{width} x {height} pixels"]
-    if start is not None:
-        away = (one.painting.pixels.int() - start.int()).abs().float()
-        found.append(f"mean change {away.mean():.1f} levels of 255, largest {int(away.max())}")
+    away = (one.painting.pixels.int() - start.int()).abs().float()
+    found = [f"{width} x {height} pixels", f"mean change {away.mean():.1f} levels of 255, largest {int(away.max())}"]
     if alike is not None:
         found.append(f"likeness to its start {alike:.3f} (MS-SSIM)")
     return found
@@ -171,7 +184,7 @@ def _command(settings: Settings) -> str:
         if value is True:
             words.append(f"--{item.name.replace('_', '-')}")
         elif value != item.default and value is not None:
-            words += [f"--{item.name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+            words += [f"--{item.name.replace('_', '-')}", str(value)]
     return shlex.join([*words, "--out", "RUN"])
 
 

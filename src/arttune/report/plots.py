@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,8 +106,8 @@ def learned_by(lines: Lines) -> str:
 
 
 def course(lines: Lines, shown: str) -> tuple[list[int], list[float]]:
-    """The steps that have a figure of that name, and the figures."""
-    there = [line for line in lines if shown in line]
+    """The steps that have a figure of that name which is a number, and the figures."""
+    there = [line for line in lines if math.isfinite(line.get(shown, math.nan))]
     return [line["step"] for line in there], [line[shown] for line in there]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -68,28 +68,29 @@ def tools(looks: Looks, start: torch.Tensor, seed: int, fresh: bool = True, lear
 
 
 def _begins_legal(looks: Looks, tools: Tools, start: torch.Tensor) -> None:
-    """Whether what a palette makes of the start is within the limits, so that there is a way back to it."""
+    """Whether what palette and brush make of the start is within the limits, so that there is a way back to it."""
     palette, gamut = tools.gamut.palette, tools.gamut
-    if palette is None:
-        return
     artwork = start.float() / LEVELS
-    seen = gamut.shown(artwork)
-    if gamut.low is not None and gamut.high is not None:
-        levels = (seen * LEVELS).round()
+    if palette is not None and gamut.low is not None and gamut.high is not None:
+        levels = (gamut.shown(artwork) * LEVELS).round()
         outside = ((levels < gamut.low) | (levels > gamut.high)).any(dim=0)
         if bool(outside.any()):
-            share, colours = float(outside.float().mean()), len(palette)
+            share, masked = float(outside.float().mean()), looks.mask is not None
             raise BadInput(
-                f"limit {looks.limit} leaves {share:.0%} of the pixels without any of the palette's {colours} colours; "
-                "raise the limit, or take more colours, and such as the start has"
+                f"limit {looks.limit}{', with its mask,' if masked else ''} leaves {share:.0%} of the pixels without "
+                f"any of the palette's {len(palette)} colours; raise limit{' and figure_limit' if masked else ''}, or "
+                "take more colours, and such as the start has"
             )
-    if looks.likeness is not None:
-        found = float(likeness(seen, artwork))
-        if found < looks.likeness:
-            raise BadInput(
-                f"the start in the palette's {len(palette)} colours has a likeness of {found:.3f} to itself, which is "
-                f"less than {looks.likeness}; lower likeness, or take more colours, and such as the start has"
-            )
+    if looks.likeness is None or (palette is None and tools.brush is None):
+        return
+    painted = artwork if tools.brush is None else tools.brush.paint(tools.brush.begin(start))
+    found = float(likeness(gamut.shown(gamut.within(painted, start)), artwork))
+    if found < looks.likeness:
+        by = " and ".join(name for name, there in (("brush", tools.brush), ("palette", palette)) if there is not None)
+        raise BadInput(
+            f"{by} alone leave the start a likeness of {found:.3f} to itself, less than the {looks.likeness} asked "
+            "for; lower likeness, or take smaller tiles, more strokes or more colours"
+        )
 
 
 def _style(looks: Looks, start: torch.Tensor) -> tuple[dict[str, tuple[float, Loss]], TowerTexture | None]:
@@ -105,10 +106,12 @@ def _style(looks: Looks, start: torch.Tensor) -> tuple[dict[str, tuple[float, Lo
         raise BadInput("style_picture says whose style, but style does not say what of it; try texture=1")
     if not shown:
         return {name: (weight, variation) for name, weight in weights.items()}, None
-    if not Path(str(looks.style_picture)).is_file():
+    if not os.path.isfile(str(looks.style_picture)):
         raise BadInput(f"style_picture {looks.style_picture}: no such file")
     size = (start.shape[1], start.shape[2])
     picture = start_pixels(str(looks.style_picture), size, looks.ground).to(start.device).float() / LEVELS
+    if not bool((picture.flatten(1) != picture[:, :1, 0]).any()):
+        raise BadInput(f"style_picture {looks.style_picture} has one colour, which is no style")
     losses = {
         name: (weight, variation if name == VARIATION else OF_A_PICTURE[name](picture))
         for name, weight in weights.items()

@@ -83,7 +83,7 @@ class Mosaic:
 
     def keep_(self, numbers: torch.Tensor) -> None:
         """Colours are in [0, 1]."""
-        numbers.clamp_(0, 1)
+        numbers.nan_to_num_().clamp_(0, 1)
 
     def paint(self, numbers: torch.Tensor) -> torch.Tensor:
         """Tiles and the gaps between them."""
@@ -144,9 +144,9 @@ class Strokes:
     def keep_(self, numbers: torch.Tensor) -> None:
         """Centres are on the canvas, sizes from half to what the windows hold, colours in [0, 1]."""
         height, width = self.size
+        numbers.nan_to_num_()
         numbers[:, 0].clamp_(0, height / self.PLACE)
         numbers[:, 1].clamp_(0, width / self.PLACE)
-        numbers[:, 2].remainder_(1)
         numbers[:, 3:5].clamp_(-math.log(2), math.log(self.LONGER))
         numbers[:, 5:].clamp_(0, 1)
 

@@ -33,12 +33,16 @@ class Gamut(nn.Module):
         self.register_buffer("palette", palette, persistent=False)  # the config has it
         self.least = least
 
+    def within(self, picture: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+        """The float `picture` `(3, H, W)` within its limits a pixel; what is no number becomes the uint8 `start`."""
+        picture = torch.where(picture.isfinite(), picture, start.to(picture) / LEVELS)
+        if self.low is None or self.high is None:
+            return picture.clamp(0, 1)
+        return picture.clamp(self.low.to(picture) / LEVELS, self.high.to(picture) / LEVELS)
+
     def inside(self, picture: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
         """The float `picture` `(3, H, W)` brought within its limits a pixel and its likeness to the uint8 `start`."""
-        if self.low is None or self.high is None:
-            picture = picture.clamp(0, 1)
-        else:
-            picture = picture.clamp(self.low.to(picture) / LEVELS, self.high.to(picture) / LEVELS)
+        picture = self.within(picture, start)
         if self.least is None:
             return picture
         artwork = start.to(picture) / LEVELS

@@ -6,6 +6,7 @@ model never sees, and nobody is ever served, a pixel beyond them.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -40,12 +41,12 @@ def allowed(
             raise BadInput("figure_limit needs a mask that tells figure from ground: a picture file, or alpha")
         return torch.full(size, limit)
     if mask == ALPHA:
-        if not Path(start).is_file():
+        if not os.path.isfile(start):
             raise BadInput(f"mask is alpha, but the start {start!r} is no picture file; give a mask file")
         ground = 1 - opacity(Path(start), size)
         if bool((ground == 0).all()):
             raise BadInput(f"mask is alpha, but {start} has no transparent part; give a mask file")
-    elif Path(mask).is_file():
+    elif os.path.isfile(mask):
         ground = share_of(Path(mask), size)
     else:
         raise BadInput(f"mask {mask!r} is no picture file; give one, or alpha")

@@ -41,7 +41,7 @@ class Texture:
         chance = torch.Generator().manual_seed(0)
         drawn = torch.randn(filters, 3, side, side, generator=chance)
         drawn -= drawn.mean(dim=(2, 3), keepdim=True)  # the colours themselves are the last three channels
-        self.filters = (drawn / drawn.flatten(1).norm(dim=1)[:, None, None, None]).to(style.device)
+        self.filters = drawn / drawn.flatten(1).norm(dim=1)[:, None, None, None]
         self.side, self.levels = side, levels
         with torch.no_grad():
             self.wanted = [gram(f) for f in self._features(style)]
@@ -51,12 +51,12 @@ class Texture:
         """The mean over scales of the squared difference, in units of the style's own."""
         found = [gram(f) for f in self._features(picture)]
         each = zip(found, self.wanted, self.size, strict=True)
-        return torch.stack([(ours - theirs).square().mean() / size for ours, theirs, size in each]).mean()
+        return torch.stack([(ours - theirs.to(ours)).square().mean() / size for ours, theirs, size in each]).mean()
 
     def _features(self, picture: torch.Tensor) -> list[torch.Tensor]:
         found = []
         for level in pyramid(picture, self.levels, 2 * self.side):
-            answers = conv2d(level[None], self.filters)[0].relu()
+            answers = conv2d(level[None], self.filters.to(level))[0].relu()
             inner = level[:, self.side // 2 : -(self.side // 2), self.side // 2 : -(self.side // 2)]
             found.append(torch.cat([answers, inner]).flatten(1))
         return found
@@ -80,7 +80,7 @@ class Patches:
         at = step % len(self.levels)
         drawn = torch.randn(self.directions, 3, self.side, self.side, generator=chance).to(picture)
         drawn = drawn / drawn.flatten(1).norm(dim=1)[:, None, None, None]
-        ours, theirs = pyramid(picture, at + 1, self.side)[-1], self.levels[at]
+        ours, theirs = pyramid(picture, at + 1, self.side)[-1], self.levels[at].to(picture)
         stride = 2 if at == 0 else 1  # of the finest there are enough
         shift = step // len(self.levels) % stride
         ours, theirs = (

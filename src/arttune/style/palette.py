@@ -5,6 +5,7 @@ The model sees the nearest colours, the gradient passes straight through to the 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -23,8 +24,8 @@ def colours(palette: str) -> torch.Tensor:
     (median cut, Heckbert 1982), or as many as `FILE:K` says. Raises `BadInput`.
     """
     name, _, count = palette.rpartition(":")
-    if Path(palette).is_file() or (count.isdigit() and Path(name).is_file()):
-        file, number = (Path(palette), COLOURS) if Path(palette).is_file() else (Path(name), int(count))
+    if os.path.isfile(palette) or (count.isdigit() and os.path.isfile(name)):
+        file, number = (Path(palette), COLOURS) if os.path.isfile(palette) else (Path(name), int(count))
         if not 2 <= number <= 256:
             raise BadInput(f"palette {palette!r} asks for {number} colours; 2 to 256 can be")
         return _of_picture(file, number)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate, pad
 
-from arttune.canvas import LEVELS, pixels_of, to_uint8
+from arttune.canvas import LEVELS, pixels_of, quantize, to_uint8
 
 QUALITIES, SCALES, SHIFT = (50, 95), (0.8, 1.25), 2  # of JPEG, of a side, in pixels
 
@@ -34,8 +34,10 @@ def resized(picture: torch.Tensor, scale: float) -> torch.Tensor:
     """A picture made larger or smaller, at uint8 levels, and then of its own size again."""
     height, width = picture.shape[1:]
     there = (max(1, round(height * scale)), max(1, round(width * scale)))
-    small = _levels(interpolate(picture[None], there, mode="bicubic", antialias=True, align_corners=False))
-    return _levels(interpolate(small, (height, width), mode="bicubic", antialias=True, align_corners=False))[0]
+    seen = picture[None]
+    for size in (there, (height, width)):
+        seen = quantize(interpolate(seen, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1))
+    return seen[0]
 
 
 def shifted(picture: torch.Tensor, down: int, across: int) -> torch.Tensor:
@@ -44,11 +46,6 @@ def shifted(picture: torch.Tensor, down: int, across: int) -> torch.Tensor:
     most = max(abs(down), abs(across))
     wide = pad(picture[None], (most, most, most, most), mode="replicate")[0]
     return wide[:, most - down : most - down + height, most - across : most - across + width]
-
-
-def _levels(picture: torch.Tensor) -> torch.Tensor:
-    inside = picture.clamp(0, 1)
-    return inside + ((inside.detach() * LEVELS).round() / LEVELS - inside).detach()
 
 
 def shaken(picture: torch.Tensor, seed: int) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import matplotlib
@@ -38,14 +39,14 @@ def start_pixels(start: str, size: tuple[int, int], ground: str = "#808080", see
         return PATTERNS[start](size, seed)
     if start.startswith(f"{POSTER}:"):
         return poster(start.removeprefix(f"{POSTER}:"), size)
-    if Path(start).is_file():
+    if os.path.isfile(start):
         return _from_picture(Path(start), size, ground)
     try:
         colour = ImageColor.getrgb("#808080" if start in ("grey", "gray") else start)[:3]
     except ValueError:
         raise BadInput(
             f"start {start!r} is no picture file and no colour; use grey, noise, a colour such as '#c08040', "
-            f"{', '.join(PATTERNS)}, {POSTER}, {POSTER}:TEXT or a file"
+            f"{', '.join(PATTERNS)}, {POSTER}:TEXT or a file"
         ) from None
     return torch.tensor(colour, dtype=torch.uint8).view(3, 1, 1).expand(3, height, width).contiguous()
 
@@ -85,10 +86,10 @@ def poster(text: str, size: tuple[int, int]) -> torch.Tensor:
 
     Raises `BadInput` for a text that would be too small to read.
     """
-    said = Path(text).read_text(encoding="utf-8") if text.endswith(".txt") and Path(text).is_file() else text
+    said = _read(Path(text)) if text.endswith(".txt") and "\n" not in text else text
     heading, _, body = said.strip().partition("\n")
     if not heading:
-        raise BadInput("the poster has no text; write poster:TEXT or poster:FILE.txt")
+        raise BadInput("start: the poster has no text; write poster:TEXT or poster:FILE.txt")
     height, width = size
     sheet = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(sheet)
@@ -111,7 +112,16 @@ def poster(text: str, size: tuple[int, int]) -> torch.Tensor:
                 pen.text((edge, top), line, fill=colour, font=font)
                 top += _leading(font)
             return pixels_of(sheet)
-    raise BadInput(f"the poster's {len(said)} letters do not fit on {width}x{height} pixels; shorten it")
+    raise BadInput(
+        f"start: the poster's {len(said)} letters do not fit on {width}x{height} pixels; give a shorter poster:TEXT"
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"start: the poster's text {path} cannot be read ({error}); give a text file in UTF-8") from None
 
 
 _FACES = (("DejaVuSerif-Bold.ttf", 5), ("DejaVuSans.ttf", 4))

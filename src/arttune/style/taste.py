@@ -4,8 +4,10 @@ The objective's gradient comes from TRL's trainer and knows nothing of looks. On
 gradient of each style loss is added, as is that of the likeness, as strongly as its price says. So every objective,
 and every trainer that calls `backward`, paints with taste.
 
-Weights are shares of the objective's gradient: a style loss of weight 1 pulls as strongly as the objective where the
-picture is as far from the style as it ever was, and less the nearer it comes.
+The price is the dual variable of a limit on likeness: while less than a margin of the room that the limit leaves is
+left, it rises, and the canvas is pulled back more strongly; with more left it falls, and the task has its way. Weights
+are shares of the objective's gradient: a style loss of weight 1 pulls as strongly as the objective where the picture is
+as far from the style as it ever was, and less the nearer it comes.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from arttune.style.likeness import likeness
 
 Loss = Callable[..., torch.Tensor]  # of a picture and a `step`
 
-PACE, MARGIN = 0.1, 0.1  # of the price; benchmarks/likeness.txt
+TINY = torch.finfo(torch.float32).tiny
+PACE, MARGIN = 0.1, 0.1  # of the price, and of the room that a limit leaves
 
 
 class Taste(nn.Module):
@@ -31,6 +34,9 @@ class Taste(nn.Module):
     interruption is in buffers: the price, the largest norm of each style's gradient so far, and the steps taken.
     """
 
+    slope: torch.Tensor  # the pull of this step, the sum of gradients that it has met, and the norm of that
+    sum: torch.Tensor
+    force: float
     price: torch.Tensor
     largest: torch.Tensor
     steps: torch.Tensor
@@ -43,33 +49,43 @@ class Taste(nn.Module):
         self.register_buffer("largest", torch.zeros(len(self.losses)))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
-    def bend(self, picture: torch.Tensor, artwork: torch.Tensor) -> None:
-        """Have the gradient that arrives at `picture` bent on its way further."""
+    def bend(self, picture: torch.Tensor, artwork: torch.Tensor, master: torch.Tensor) -> None:
+        """Have the gradient that arrives at `picture` bent on its way to the `master` that it comes from."""
         held = picture.detach()
 
         def bent(grad: torch.Tensor) -> torch.Tensor:
-            return grad + self.pull(held, artwork, float(grad.norm()))
+            return grad + self.pull(held, artwork, grad, anew=master.grad is None or not bool(master.grad.any()))
 
         picture.register_hook(bent)
 
-    def pull(self, picture: torch.Tensor, artwork: torch.Tensor, force: float) -> torch.Tensor:
-        """What is added to a gradient of norm `force` at the float `picture`, whose artwork is the uint8 `artwork`."""
-        added = torch.zeros_like(picture)
+    def pull(self, picture: torch.Tensor, artwork: torch.Tensor, grad: torch.Tensor, anew: bool = True) -> torch.Tensor:
+        """What is added to the gradient `grad` at the float `picture`, whose artwork is the uint8 `artwork`.
+
+        Where gradients are accumulated, only the first pass is `anew`. All that is added up to then is in proportion to
+        the sum of the gradients, as if they had come at once.
+        """
+        if anew:
+            self.slope = self._slope(picture, artwork)
+            self.sum, self.force = torch.zeros_like(grad), 0.0
+        self.sum, before = self.sum + grad, self.force
+        self.force = float(self.sum.norm())
+        return (self.force - before) * self.slope
+
+    def _slope(self, picture: torch.Tensor, artwork: torch.Tensor) -> torch.Tensor:
+        """The pull at a picture, in units of the objective's gradient."""
+        total = torch.zeros_like(picture)
         for at, (name, (weight, loss)) in enumerate(self.losses.items()):
             value, slope = _sloped(partial(loss, step=int(self.steps)), picture)
             self.largest[at] = torch.maximum(self.largest[at], slope.norm())
             self.figures[name] = value
-            if self.largest[at] > 0:
-                added += weight * force / self.largest[at] * slope
+            total += weight / self.largest[at].clamp_min(TINY) * slope
         if self.least is not None:
             value, slope = _sloped(lambda seen: 1 - likeness(seen, artwork.to(seen) / LEVELS), picture)
-            room = 1 - self.least
-            # It aims within the limit, so that what is over it need seldom be taken back.
-            self.price.add_(PACE * (value / room - 1 + MARGIN)).clamp_(min=0)
-            added += float(self.price) * force * slope / slope.norm().clamp_min(torch.finfo(slope.dtype).tiny)
+            self.price.add_(PACE * (value / (1 - self.least) - 1 + MARGIN)).clamp_(min=0)
+            total += self.price / slope.norm().clamp_min(TINY) * slope
             self.figures |= {"likeness": 1 - value, "price": float(self.price)}
         self.steps += 1
-        return added
+        return total
 
 
 def _sloped(loss: Callable[[torch.Tensor], torch.Tensor], picture: torch.Tensor) -> tuple[float, torch.Tensor]:

@@ -54,7 +54,7 @@ class TowerTexture(nn.Module):
             seen.register_hook(lambda grad: grad + self._pull(at, held, grad))
 
     def _pull(self, at: int, seen: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
-        mean, wanted = self.wanted[at]
+        mean, wanted = (part.to(seen.device) for part in self.wanted[at])
         with torch.enable_grad():
             features = seen.float().requires_grad_()
             off = (gram((features - mean).T) - wanted).square().sum() / wanted.square().sum()

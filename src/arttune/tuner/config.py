@@ -88,6 +88,10 @@ class ArtConfig(Looks, PeftConfig):
         """Tie the config to the canvas it describes (a method of its layer), so that saving also saves the picture."""
         self._painting, self._adapter_name = painting, adapter_name
 
+    def bound_to(self, painting: Callable[[str], Painting]) -> str | None:
+        """The canvas that this config, or what it is a copy of, is tied to, if `painting` is that of its layer."""
+        return self._adapter_name if getattr(self, "_painting", None) == painting else None
+
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Write `adapter_config.json`, and `art.png` beside it if the config belongs to a canvas."""
         before, self.start_saved = self.start_saved, True

@@ -54,7 +54,8 @@ class Canvas(nn.Module):
         if self.weight.dtype in (torch.bfloat16, torch.float16):
             self.weight.data = self.weight.data.float()
         if self.brush is None:
-            self.weight.data.copy_(self.gamut.inside(self.weight.data, self.start))
+            with torch.autocast(self.weight.device.type, enabled=False):
+                self.weight.data.copy_(self.gamut.inside(self.weight.data, self.start))
         else:
             self.brush.keep_(self.weight.data)
         return self.weight
@@ -65,15 +66,18 @@ class Canvas(nn.Module):
         The gradient that will come back is bent as taste has it. In robust training it sees what a service may make of
         that.
         """
-        picture = self.settle()
-        if self.brush is not None:
-            picture = self.gamut.inside(self.brush.paint(picture), self.start)
-        shown = self.gamut.shown(picture)
-        if self.taste is not None and shown.requires_grad:
-            self.taste.bend(shown, self.start)
-        if self.robust and self.training and shown.requires_grad:
-            shown = shaken(shown, int(self.shakes))
-            self.shakes += 1
+        with torch.autocast(self.weight.device.type, enabled=False):  # bfloat16 cannot tell likeness
+            picture = self.settle()
+            if self.brush is not None:
+                picture = self.gamut.inside(self.brush.paint(picture), self.start)
+            shown = self.gamut.shown(picture)
+            if not (self.training and shown.requires_grad):
+                return shown
+            if self.taste is not None:
+                self.taste.bend(shown, self.start, self.weight)
+            if self.robust:
+                shown = shaken(shown, int(self.shakes))
+                self.shakes += 1
         return shown
 
 
@@ -92,7 +96,8 @@ class _Embedding(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
         """To the pixels alone: the weights are frozen."""
-        return (grads[0] @ ctx.weight.flatten(1)).to(ctx.precision), None
+        pulled = grads[0].to(ctx.weight.dtype)  # which autocast may have made another
+        return (pulled @ ctx.weight.flatten(1)).to(ctx.precision), None
 
 
 class ArtLayer(nn.Module, BaseTunerLayer):
@@ -117,7 +122,13 @@ class ArtLayer(nn.Module, BaseTunerLayer):
         if config.palette is not None:  # its file may not be there when the adapter is loaded
             config.palette = listed(colours(config.palette))
         made = tools(config, pixels, config.seed, fresh, learns=fresh or not config.inference_mode)
-        self.art_canvas[adapter_name] = Canvas(pixels, made)
+        canvas = Canvas(pixels, made)
+        source = config.bound_to(self.painting)
+        if (
+            not fresh and source is not None and source in self.art_canvas
+        ):  # TRL's reference: of a loaded adapter, whose start only it has
+            canvas.load_state_dict(self.canvas(source).state_dict(), strict=False)
+        self.art_canvas[adapter_name] = canvas
         self.configs[adapter_name] = config
         config.bind(self.painting, adapter_name)
         BaseTunerLayer.set_adapter(self, self._active_adapter, inference_mode=config.inference_mode)

@@ -52,6 +52,11 @@ class ArtModel(BaseTuner):
         peft_config.resolve(family)
         return peft_config
 
+    @classmethod
+    def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
+        """A canvas has parts of its own (`art_canvas.<adapter>.gamut.low`): the name is not where PEFT looks for it."""
+        return key.replace(f".art_canvas.{adapter_name}.", ".art_canvas.")
+
     def _check_target_module_exists(self, peft_config: ArtConfig, key: str) -> bool:
         return re.fullmatch(str(peft_config.target_modules), key) is not None
 
