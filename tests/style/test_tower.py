@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from arttune.style.losses import gram
+from arttune.style.tower import TowerTexture
 from arttune.tuner import art_layer
 from tuner.test_model import batch, painted, with_labels
 
@@ -20,7 +23,7 @@ def gradients(model, made) -> torch.Tensor:
     return canvas.grad.clone()
 
 
-def test_the_pull_is_the_gradient_of_the_distance_between_textures(family_name):
+def test_what_it_says_is_the_distance_between_textures_in_the_tower(family_name):
     made = with_labels(batch(family_name, completion=" Fine."), 3)
     plain = gradients(painted(family_name), made)
     model = painted(family_name, style="tower=1", style_picture=ORCHARD)
@@ -46,6 +49,37 @@ def test_the_pull_is_the_gradient_of_the_distance_between_textures(family_name):
         off = (gram((seen - mean).T) - aim).square().sum() / aim.square().sum()
         assert tower.figures[f"tower {at + 1}"] == pytest.approx(float(off.detach()), rel=1e-4)
     assert float(found.norm()) > 0
+
+
+def test_the_pull_on_each_layer_is_the_gradient_of_its_distance_in_units_of_what_arrives():
+    chance = torch.Generator().manual_seed(0)
+    blocks = [torch.nn.Linear(12, 12) for _ in range(2)]
+    style, picture, grad = (torch.randn(30, 12, generator=chance) for _ in range(3))
+
+    def see(seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        first = blocks[0](seen)
+        return first, blocks[1](first.relu())
+
+    texture = TowerTexture(0.5, style)
+    seen = picture.clone().requires_grad_()
+    with texture.watching(SimpleNamespace(blocks=blocks), lambda shown: see(shown)):
+        (see(seen)[1] * grad).sum().backward()
+
+    def pull(features: torch.Tensor, wanted: torch.Tensor, arrives: torch.Tensor) -> torch.Tensor:
+        mean = wanted.mean(dim=0)
+        aim, leaf = (wanted - mean).T @ (wanted - mean) / 30, features.detach().requires_grad_()
+        off = ((leaf - mean).T @ (leaf - mean) / 30 - aim).square().sum() / aim.square().sum()
+        (slope,) = torch.autograd.grad(off, leaf)
+        return 0.5 / 2 * arrives.norm() / slope.norm() * slope
+
+    with torch.no_grad():
+        wanted = see(style)
+    again = picture.clone().requires_grad_()
+    first, second = see(again)
+    bent = grad + pull(second, wanted[1], grad)
+    (arrives,) = torch.autograd.grad(second, first, bent, retain_graph=True)
+    (expected,) = torch.autograd.grad(first, again, arrives + pull(first, wanted[0], arrives))
+    torch.testing.assert_close(seen.grad, expected)
 
 
 def test_alone_it_leads_to_the_texture(family_name):
