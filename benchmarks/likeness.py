@@ -25,7 +25,7 @@ from arttune.evaluate import wilson
 from arttune.machine import describe
 from arttune.report.gallery import Exhibit
 from arttune.report.plots import FURTHER, INK
-from arttune.settings import CONFIG, Settings
+from arttune.settings import Settings
 from arttune.style.likeness import likeness
 from arttune.style.starts import start_pixels
 
@@ -53,12 +53,8 @@ class Point:
 def run(artwork: Path, least: float | None, seed: int, args: argparse.Namespace) -> Exhibit:
     """One run, which is made, gone on with, or there already."""
     folder = Path(args.out) / f"{artwork.stem}-{'free' if least is None else least}-{seed}"
-    if not (folder / "results.json").is_file():
-        if (folder / CONFIG).is_file():
-            training.resume(folder, {}, print)
-        else:
-            settings = Settings(start=str(artwork), likeness=least, seed=seed, steps=args.steps, eval_every=args.steps)
-            training.train(settings, folder, print)
+    chosen = {"steps": args.steps, "eval_every": args.steps}
+    training.complete(Settings(start=str(artwork), likeness=least, seed=seed, **chosen), folder, print)
     return Exhibit.read(folder)
 
 

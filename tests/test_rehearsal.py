@@ -73,7 +73,7 @@ def test_what_it_says_is_trained_is(tiny_folder, problems, tmp_path):
     for name in ("art", "lora", "soft-prompt"):
         run = settings(tiny_folder, problems, adapter=name, steps=1)
         training.train(run, tmp_path / name)
-        assert rehearse(run).trained == training.trained_parameters(tmp_path / name)
+        assert rehearse(run).trained == adapters.trained_parameters(tmp_path / name)
 
 
 def test_it_finds_what_a_run_would(tiny_folder, problems):

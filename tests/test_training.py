@@ -20,6 +20,7 @@ from transformers import AutoTokenizer
 from arttune import Painting, cli, training
 from arttune.errors import BadInput
 from arttune.evaluate import wilson
+from arttune.finishing import next_command
 from arttune.objectives import studio
 from arttune.records import read_metrics
 from arttune.scoring import Request, open_request
@@ -233,7 +234,7 @@ def test_the_next_command_scores_the_same_problems(tiny_folder, problems, tmp_pa
     test.write_text("".join(problems.read_text().splitlines(keepends=True)[:7]))
     training.train(settings(tiny_folder, problems, steps=2, validation=0, test_data=str(test), test_limit=5), out)
     expected = json.loads((out / "results.json").read_text())["scores"][1]
-    monkeypatch.setattr(sys, "argv", ["arttune", *shlex.split(training.next_command(out)), "--json"])
+    monkeypatch.setattr(sys, "argv", ["arttune", *shlex.split(next_command(out)), "--json"])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert not stop.value.code

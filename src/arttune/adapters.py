@@ -7,21 +7,24 @@ Those read the text without a picture; all else of a run is the same. They get w
 
 from __future__ import annotations
 
+import math
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, PromptTuningConfig, PromptTuningInit
+from safetensors import safe_open
 
 from arttune.loading import load
 from arttune.optimizer import CanvasMuon, finite
-from arttune.records import PICTURE
+from arttune.records import PICTURE, WEIGHTS
 from arttune.tree import stand_in
 from arttune.tuner import ArtConfig, art_layer
 from arttune.tuner.model import labelled, of_labels, spread
 
 ART, LORA, SOFT_PROMPT = "art", "lora", "soft-prompt"
+CANVAS = ".art_canvas."  # in the names of its weights, of which only one is trained
 LINEAR = (
     r".*language_model.*\.((q|k|v|o|gate|up|down|out)_proj|in_proj_\w+)"  # Qwen3.5's recurrent layers have the last
 )
@@ -97,3 +100,11 @@ def project_labels_alone(model: PeftModel) -> None:
         return spread(output, mask) if kwargs.get("fused_lm_head") else output
 
     base.forward = labels_alone
+
+
+def trained_parameters(out: Path) -> int:
+    """How many numbers were trained in the run in `out`."""
+    with safe_open(str(out / WEIGHTS), "pt") as held:
+        # What safe_open gives is no mapping: it has keys, but cannot be iterated.
+        names = [name for name in held.keys() if CANVAS not in name or name.endswith(f"{CANVAS}weight")]  # noqa: SIM118
+        return sum(math.prod(held.get_slice(name).get_shape()) for name in names)

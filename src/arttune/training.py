@@ -7,8 +7,6 @@ its last checkpoint and ends with the same painting.
 from __future__ import annotations
 
 import json
-import math
-import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -18,14 +16,12 @@ from typing import Any
 
 import torch
 from peft import get_peft_model
-from safetensors import safe_open
-from tqdm.auto import tqdm
 from transformers import Trainer, TrainerState
 
 from arttune import adapters
-from arttune.canvas import Painting, Provenance
 from arttune.errors import BadInput
-from arttune.evaluate import Sample, Score
+from arttune.evaluate import Score
+from arttune.finishing import finish
 from arttune.given import named_values
 from arttune.machine import keep_freed_memory, precision
 from arttune.models import Loaded, load_model
@@ -33,25 +29,19 @@ from arttune.objectives import OBJECTIVES, Problems, Studio
 from arttune.prompts import fix_template, worded
 from arttune.records import (
     METRICS,
-    PICTURE,
     RESULTS,
-    SAMPLES,
-    WEIGHTS,
     Metrics,
     last_checkpoint,
     resume_command,
-    write_whole,
 )
-from arttune.report import gallery, learning_curve, start_and_end
 from arttune.rollouts import NoServer
 from arttune.settings import CONFIG, Settings
 from arttune.style.atelier import tools
 from arttune.style.looks import Looks
 from arttune.style.starts import POSTER, start_pixels
 from arttune.tasks import get_task, hold_out
-from arttune.tuner import ArtConfig, art_layer
+from arttune.tuner import ArtConfig
 
-CANVAS = ".art_canvas."  # of which only the weight is trained
 MOVABLE = ("rollouts", "patience")
 
 
@@ -110,6 +100,20 @@ def resume(
     problems, loaded = opened(settings)
     ready = _set_up(settings, canvas_config(settings, problems, loaded), out, problems, loaded, say)
     return _paint(*ready, last_checkpoint(out), split)
+
+
+def complete(
+    settings: Settings, out: Path, say: Callable[[str], None] = lambda line: None, split: str = "test"
+) -> list[dict[str, Any]]:
+    """The scores of the run in `out`, which is begun, gone on with, or there already."""
+    if not (out / RESULTS).is_file():
+        if (out / CONFIG).is_file():
+            resume(out, {}, say, split)
+        else:
+            shutil.rmtree(out, ignore_errors=True)
+            train(settings, out, say, split)
+    scores: list[dict[str, Any]] = json.loads((out / RESULTS).read_text(encoding="utf-8"))["scores"]
+    return scores
 
 
 def opened(settings: Settings, weightless: bool = False) -> tuple[Problems, Loaded]:
@@ -182,7 +186,7 @@ def _set_up(
 
 
 def _paint(studio: Studio, trainer: Trainer, checkpoint: Path | None, split: str) -> list[Score]:
-    settings, out, config = studio.settings, studio.folder, studio.config
+    settings, config = studio.settings, studio.config
     height, width = config.canvas_size
     what = f"painting {height}x{width} pixels ({config.tokens} tokens)" if studio.paints else f"{settings.adapter}"
     studio.say(
@@ -190,46 +194,7 @@ def _paint(studio: Studio, trainer: Trainer, checkpoint: Path | None, split: str
         f"{len(studio.problems.train)} problems, {settings.steps} steps of "
         f"{settings.rows}, {settings.dtype}" + (f", going on from {checkpoint.name}" if checkpoint else "")
     )
-    steps = _run(studio, trainer, checkpoint)
-    studio.model.save_pretrained(str(out), selected_adapters=["default"])
-    (out / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    scores, samples = _hung(studio, steps, split) if studio.paints else _before_and_after(studio, split)
-    _write_samples(out / SAMPLES, samples)
-    title = f"{studio.problems.task.name} · {settings.model} · {settings.objective}"
-    learning_curve(studio.metrics.lines, out / "learning_curve.png", title)
-    write_whole(out / RESULTS, json.dumps({"scores": [s.as_dict() for s in scores]}, indent=2) + "\n")
-    if studio.paints:
-        gallery.write([out], out / gallery.PAGE)
-    return scores
-
-
-def _hung(studio: Studio, steps: int, split: str) -> tuple[list[Score], list[list[Sample]]]:
-    """The painting saved, with how it scores in its provenance."""
-    settings, out, config = studio.settings, studio.folder, studio.config
-    canvas = art_layer(studio.model).canvas()
-    made = Provenance(
-        model=settings.model,
-        revision=studio.loaded.revision,
-        family=studio.loaded.family.name,
-        start=config.start,
-        looks={
-            item.name: getattr(settings, item.name)
-            for item in fields(Looks)
-            if item.name != "start" and getattr(settings, item.name) != item.default
-        },
-        task=studio.problems.task.name,
-        objective=settings.objective,
-        template=named_values("template", settings.template),
-        steps=steps,
-        seed=settings.seed,
-    )
-    start, painting = canvas.start.cpu(), Painting(art_layer(studio.model).painting().pixels, made)
-    painting.save(out / PICTURE)
-    scores, samples = _before_and_after(studio, split)
-    painting.provenance = replace(made, scores=[s.as_dict() for s in scores])
-    painting.save(out / PICTURE)
-    start_and_end(start, painting.pixels, out / "start_and_end.png")
-    return scores, samples
+    return finish(studio, _run(studio, trainer, checkpoint), split)
 
 
 def _run(studio: Studio, trainer: Trainer, checkpoint: Path | None) -> int:
@@ -256,62 +221,3 @@ def _train(trainer: Trainer, **how: Any) -> TrainerState:
             trainer._save_checkpoint(trainer.model, trial=None)
         raise
     return trainer.state
-
-
-def _before_and_after(studio: Studio, split: str) -> tuple[list[Score], list[list[Sample]]]:
-    """The text-only model and the model with the adapter as it was saved, on the same test problems."""
-    base, out = adapters.without(studio.model), studio.folder
-    judged = studio.problems.test if split == "test" else studio.problems.validation
-    what = "the painting" if studio.paints else studio.settings.adapter
-    studio.say(f"scoring {len(judged)} {split} problems, text only and with {what}")
-    with tqdm(total=2 * len(judged), unit="problem", leave=False) as bar:
-        before = studio.score(base, judged, split, lambda n: _at(bar, n))
-        model = adapters.reloaded(base, studio.settings.adapter, out)
-        after = studio.score(model, judged, split, lambda n: _at(bar, len(judged) + n))
-    return [before[0], after[0]], [before[1], after[1]]
-
-
-def _at(bar: Any, done: int) -> None:
-    bar.n = done
-    bar.refresh()
-
-
-def _write_samples(path: Path, samples: list[list[Sample]]) -> None:
-    """Every test problem with both answers, one JSON object a line."""
-    before, after = samples
-    with path.open("w", encoding="utf-8") as handle:
-        for b, a in zip(before, after, strict=True):
-            line = {
-                "question": a.question,
-                "answer": a.answer,
-                "text_only": {"completion": b.completion, "correct": b.correct},
-                "trained": {"completion": a.completion, "correct": a.correct},
-            }
-            handle.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def trained_parameters(out: Path) -> int:
-    """How many numbers were trained in the run in `out`."""
-    with safe_open(str(out / WEIGHTS), "pt") as held:
-        # What safe_open gives is no mapping: it has keys, but cannot be iterated.
-        names = [name for name in held.keys() if CANVAS not in name or name.endswith(f"{CANVAS}weight")]  # noqa: SIM118
-        return sum(math.prod(held.get_slice(name).get_shape()) for name in names)
-
-
-def next_command(out: Path) -> str:
-    """The arguments to type next: the painting scored on its own, on the very problems of the run's table."""
-    settings = Settings.read(out / CONFIG, {})
-    words = ["eval", "--model", settings.model, "--task", settings.task, "--adapter", str(out)]
-    options = {
-        "--data": settings.test_data,
-        "--grader": settings.grader,
-        "--reward": settings.reward,
-        "--limit": settings.test_limit or None,
-        "--presence-penalty": settings.presence_penalty or None,
-        "--max-prompt": settings.max_prompt,
-        "--max-new-tokens": settings.max_new_tokens,
-        "--dtype": None if settings.dtype == precision("auto") else settings.dtype,
-    }
-    for name, value in options.items():
-        words += [name, str(value)] if value is not None else []
-    return shlex.join(words)

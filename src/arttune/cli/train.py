@@ -29,6 +29,7 @@ def train(
     Writes a folder with the painting (art.png), its adapter for PEFT, the scores before and after, and plots.
     """
     from arttune import training
+    from arttune.finishing import next_command
     from arttune.records import PICTURE, resume_command
     from arttune.report import score_table
 
@@ -48,6 +49,6 @@ def train(
     made = out_folder / PICTURE
     for line in (
         f"The painting: {made}" if made.is_file() else f"The adapter: {out_folder}",
-        f"Next: {program()} {training.next_command(out_folder)}",
+        f"Next: {program()} {next_command(out_folder)}",
     ):
         out.print(line, soft_wrap=True, highlight=False, markup=False)

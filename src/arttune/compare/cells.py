@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import math
-import shutil
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -174,7 +173,7 @@ class Hall:
         file = folder / (PICTURE if cell.name == adapters.ART else WEIGHTS)
         took = [line["seconds"] for line in read_metrics(folder / METRICS) if "seconds" in line]
         seconds = len(took) * statistics.median(took)  # so what else the machine did now and then does not count
-        return Result(answered, rate, training.trained_parameters(folder), file.stat().st_size, seconds)
+        return Result(answered, rate, adapters.trained_parameters(folder), file.stat().st_size, seconds)
 
     def _answered(
         self,
@@ -235,14 +234,7 @@ class Hall:
 
     def _run(self, settings: Settings, folder: Path, split: str) -> list[dict[str, Any]]:
         """The scores of a run, which is begun, gone on with, or already done."""
-        results = folder / RESULTS
-        if not results.is_file():
+        if not (folder / RESULTS).is_file():
             self.__dict__.pop("opened", None)  # the run loads a model of its own, and two may be too many
             gc.collect()
-            if (folder / training.CONFIG).is_file():
-                training.resume(folder, {}, self.say, split)
-            else:
-                shutil.rmtree(folder, ignore_errors=True)
-                training.train(settings, folder, self.say, split)
-        scores: list[dict[str, Any]] = json.loads(results.read_text(encoding="utf-8"))["scores"]
-        return scores
+        return training.complete(settings, folder, self.say, split)

@@ -1,0 +1,97 @@
+"""What survives of a painting that a service encodes anew, with and without `--robust` training.
+
+    ARTTUNE_DATA=FOLDER python benchmarks/robust.py --start A.png --seeds 0 1 2 --json FILE
+
+Each run is `arttune train --task svamp --start START [--robust]` and stays in its folder under `--out`, so that the
+same command goes on where it was interrupted. Its painting is then scored as it is, after JPEG at several qualities
+(colours at half the size, as encoders have it), after a resize there and back, and after a shift by a pixel or two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from arttune import Painting, training
+from arttune.canvas import LEVELS, to_uint8
+from arttune.evaluate import Decoding, evaluate, wilson
+from arttune.loading import shown
+from arttune.machine import describe
+from arttune.models import Loaded, load_model
+from arttune.records import PICTURE
+from arttune.settings import Settings
+from arttune.style.robust import jpeg, resized, shifted
+from arttune.tasks import Problem, Task, get_task
+from arttune.tuner import art_layer
+
+HARMS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "as it is": lambda picture: picture,
+    "JPEG 90": lambda picture: jpeg(picture, 90),
+    "JPEG 75": lambda picture: jpeg(picture, 75),
+    "JPEG 50": lambda picture: jpeg(picture, 50),
+    "resized to 0.8": lambda picture: resized(picture, 0.8),
+    "resized to 1.25": lambda picture: resized(picture, 1.25),
+    "shifted by 1, 2": lambda picture: shifted(picture, 1, 2),
+}
+
+
+def run(robust: bool, seed: int, args: argparse.Namespace) -> Path:
+    """One run, which is made, gone on with, or there already; its folder."""
+    folder = Path(args.out) / f"{'robust' if robust else 'plain'}-{seed}"
+    chosen = {"steps": args.steps, "eval_every": args.steps, "likeness": args.likeness}
+    training.complete(Settings(start=args.start, robust=robust, seed=seed, **chosen), folder, print)
+    return folder
+
+
+def score(loaded: Loaded, painting: Painting, task: Task, problems: list[Problem]) -> int:
+    """How many of the problems are got right with a painting."""
+    model = shown(loaded.model, painting)
+    tokens = art_layer(model).configs["default"].tokens
+    how = {"split": "test", "model_name": "smol", "adapter": "art", "seed": 0, "picture_tokens": tokens}
+    found, _ = evaluate(model, loaded.tokenizer, task, problems, decoding=Decoding(task.max_new_tokens), **how)
+    model.unload()
+    return found.correct
+
+
+def main() -> None:
+    reads = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    reads.add_argument("--start", default="grey")
+    reads.add_argument("--likeness", type=float)
+    reads.add_argument("--seeds", nargs="+", type=int, default=[0])
+    reads.add_argument("--steps", type=int, default=450)
+    reads.add_argument("--out", default="runs/robust")
+    reads.add_argument("--json", type=Path)
+    args = reads.parse_args()
+    folders = {robust: [run(robust, seed, args) for seed in args.seeds] for robust in (False, True)}
+    loaded, task = load_model("smol", "auto"), get_task("svamp")
+    problems = task.load("test")[:150]
+    n, rows = len(problems) * len(args.seeds), {}
+    for harm, done in HARMS.items():
+        rows[harm] = {}
+        for robust, each in folders.items():
+            pictures = [Painting.load(folder / PICTURE).pixels.float() / LEVELS for folder in each]
+            rows[harm][robust] = sum(score(loaded, Painting(to_uint8(done(one))), task, problems) for one in pictures)
+    print(f"smol, svamp, {args.steps} steps of 8 from {args.start}, seeds {args.seeds}; {describe()}")
+    print(f"  of {n}                   plain                      --robust")
+    for harm, right in rows.items():
+        told = []
+        for correct in right.values():
+            low, high = wilson(correct, n)
+            told.append(f"{correct:4d}  {correct / n:5.1%} [{low:5.1%}, {high:5.1%}]")
+        print(f"  {harm:18} {'   '.join(told)}")
+    if args.json:
+        whole = rows["as it is"]
+        ratios = {
+            f"{'robust' if robust else 'plain'}: {harm}/as it is": right[robust] / max(1, whole[robust])
+            for harm, right in rows.items()
+            for robust in (False, True)
+        }
+        args.json.write_text(json.dumps({"ratios": ratios, "machine": describe()}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
