@@ -112,7 +112,7 @@ def main() -> None:
 
     chance = torch.Generator().manual_seed(0)
     dither_(canvas.data, 0)
-    trust = Trust(trainer, canvas, CHANGE)
+    trust = Trust(trainer, art_layer(studio.model).canvas(), CHANGE)
     trust.on_pre_optimizer_step()
 
     def change(move: torch.Tensor) -> float:

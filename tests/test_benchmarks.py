@@ -26,11 +26,18 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         ("scaling.py", ("--rounds", "1", "--series", "words"), "1.00"),
         ("budget.py", ("--minutes", "0.02", "--test", "2", "--arm", "64 tokens"), "64 tokens"),
         ("evaluation.py", ("--rounds", "1", "--problems", "4"), "times as fast"),
+        (
+            "style_time.py",
+            ("--rounds", "1", "--batch-size", "2", "--artwork", "art.png", "--style-picture", "art.png"),
+            "strokes:3000",
+        ),
+        ("likeness.py", ("--artworks", "art.png", "--least", "none", "0.9", "--steps", "1"), "art"),
         ("recording.py", ("smol", "grey.png", "--rows", "4", "--tokens", "8", "--rounds", "1"), "same: 100.0%"),
     ],
 )
 def test_it_runs(name, arguments, says, tmp_path):
     Image.new("RGB", (224, 224), (128, 128, 128)).save(tmp_path / "grey.png")
+    Image.open(FOLDER.parent / "recipes" / "compare" / "orchard.png").save(tmp_path / "art.png")
     command = [sys.executable, str(FOLDER / name), *arguments, "--json", str(tmp_path / "found.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
