@@ -32,6 +32,7 @@ def train(
     from arttune.finishing import next_command
     from arttune.records import PICTURE, resume_command
     from arttune.report import score_table
+    from arttune.report.gallery import PAGE
 
     flags = {name: value for name, value in settings.items() if value is not None}
     if dry_run:
@@ -47,8 +48,9 @@ def train(
             scores = training.train(Settings.read(config, flags), out_folder, say)
     out.print(score_table(scores))
     made = out_folder / PICTURE
+    page = out_folder / PAGE
     for line in (
-        f"The painting: {made}" if made.is_file() else f"The adapter: {out_folder}",
+        f"The painting: {made}, and on a page: {page}" if made.is_file() else f"The adapter: {out_folder}",
         f"Next: {program()} {next_command(out_folder)}",
     ):
         out.print(line, soft_wrap=True, highlight=False, markup=False)
