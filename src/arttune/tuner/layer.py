@@ -124,9 +124,8 @@ class ArtLayer(nn.Module, BaseTunerLayer):
         made = tools(config, pixels, config.seed, fresh, learns=fresh or not config.inference_mode)
         canvas = Canvas(pixels, made)
         source = config.bound_to(self.painting)
-        if (
-            not fresh and source is not None and source in self.art_canvas
-        ):  # TRL's reference: of a loaded adapter, whose start only it has
+        if not fresh and source is not None and source in self.art_canvas:
+            # TRL's reference to a loaded adapter, which alone knows what it started from, and its limits.
             canvas.load_state_dict(self.canvas(source).state_dict(), strict=False)
         self.art_canvas[adapter_name] = canvas
         self.configs[adapter_name] = config
