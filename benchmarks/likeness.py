@@ -20,13 +20,12 @@ import matplotlib.pyplot as plt
 import torch
 
 from arttune import Painting, training
-from arttune.canvas import LEVELS
 from arttune.evaluate import wilson
 from arttune.machine import describe
 from arttune.report.gallery import Exhibit
 from arttune.report.plots import FURTHER, INK
 from arttune.settings import Settings
-from arttune.style.likeness import likeness
+from arttune.style.likeness import alike
 from arttune.style.starts import start_pixels
 
 
@@ -78,7 +77,7 @@ def authors(pair: str) -> tuple[str, float, float]:
     pixels = Painting.load(painted).pixels
     begun = start_pixels(start, (pixels.shape[1], pixels.shape[2]))
     change = (pixels.int() - begun.int()).abs().float().mean().item()
-    return Path(painted).parent.name, float(likeness(pixels.float() / LEVELS, begun.float() / LEVELS)), change
+    return Path(painted).parent.name, alike(pixels, begun) or 0.0, change
 
 
 def table(points: list[Point], others: list[tuple[str, float, float]]) -> str:
@@ -105,11 +104,11 @@ def plot(points: list[Point], others: list[tuple[str, float, float]], path: Path
         for p in mine:
             axis.plot([p.alike] * 2, [100 * edge for edge in p.interval], color=colour, alpha=0.3, linewidth=5)
         axis.plot(at, shares, "o-", color=colour, label=artwork, markersize=5)
-    for name, alike, _ in others:
-        axis.axvline(alike, color=INK, linestyle=":", linewidth=1)
+    for name, near, _ in others:
+        axis.axvline(near, color=INK, linestyle=":", linewidth=1)
         axis.annotate(
             f"the authors' {name.split('_')[-1]}",
-            (alike, 0.98),
+            (near, 0.98),
             xycoords=("data", "axes fraction"),
             rotation=90,
             va="top",

@@ -3,8 +3,8 @@
     ARTTUNE_DATA=FOLDER python benchmarks/starts.py --seeds 0 1 2 --picture A.png --plot starts.png --json starts.json
 
 Each run is `arttune train --task svamp --start START` and stays in its folder under `--out`, so that the same command
-goes on where it was interrupted. Printed and drawn are the losses of training; and strict
-accuracies on problems kept out.
+goes on where it was interrupted. Losses are printed and drawn, and strict accuracies on
+problems kept out printed.
 """
 
 from __future__ import annotations

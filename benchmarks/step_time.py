@@ -70,7 +70,7 @@ def main() -> None:
         return
     arms = [Arm(name, args.model, args.tokens, args.dtype) for name in names]
     model = arms[0].loaded.model
-    seconds = interleaved(arms, args.rounds, work)
+    seconds = interleaved({arm.name: arm for arm in arms}, args.rounds, work)
     counted = next(batches(args.task, args.batch_size))
     flops = {arm.name: arm.flops(arm.batch(counted)) for arm in arms}
     best = rate(model.dtype, model.device)

@@ -14,7 +14,7 @@ import os
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -173,15 +173,15 @@ def batches(task: str, size: int, words: int = 0, seed: int = 0) -> Iterator[lis
         yield [problems[row] for row in itertools.islice(rows, size)]
 
 
-def interleaved(arms: list[Arm], rounds: int, work: Iterator[list[Problem]]) -> dict[str, float]:
-    """Median seconds a step of each arm. They take turns on the same batches, after one round to warm up."""
-    seconds: dict[str, list[float]] = {arm.name: [] for arm in arms}
-    for turn in range(rounds + 1):
+def interleaved(arms: Mapping[str, Arm], rounds: int, work: Iterator[list[Problem]], warm: int = 1) -> dict[str, float]:
+    """Median seconds a step of each arm. They take turns on the same batches, after `warm` rounds to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    for turn in range(rounds + warm):
         problems = next(work)
-        for arm in arms:
+        for name, arm in arms.items():
             taken = arm.step(arm.batch(problems))
-            if turn:
-                seconds[arm.name].append(taken)
+            if turn >= warm:
+                seconds[name].append(taken)
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 

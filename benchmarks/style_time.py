@@ -9,13 +9,12 @@ median steps, since absolute times drift.
 from __future__ import annotations
 
 import json
-import statistics
 from typing import Any
 
 import torch
 
 from arttune.machine import describe, keep_freed_memory
-from steps import Arm, batches, parser
+from steps import Arm, batches, interleaved, parser
 
 LOOKS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -47,14 +46,8 @@ def main() -> None:
     for title, looks in LOOKS.items():
         given = {name: named.get(value, value) if isinstance(value, str) else value for name, value in looks.items()}
         arms[title] = Arm("art", args.model, 64, args.dtype, {"start": args.artwork} | given)
-    work, seconds = batches(args.task, args.batch_size), {title: [] for title in arms}
-    for turn in range(args.rounds + 3):
-        problems = next(work)
-        for title, arm in arms.items():
-            taken = arm.step(arm.batch(problems))
-            if turn >= 3:  # till prices and caches have settled
-                seconds[title].append(taken)
-    found = {title: statistics.median(times) for title, times in seconds.items()}
+    # Three rounds, till prices and caches have settled.
+    found = interleaved(arms, args.rounds, batches(args.task, args.batch_size), warm=3)
     print(f"{args.model}, {args.task} in batches of {args.batch_size}, 64 tokens, {args.dtype}; {describe()}")
     print("                  seconds a step   of a plain canvas")
     for title, took in found.items():

@@ -14,12 +14,12 @@ FOLDER = "frames"
 COUNT = 24  # after the start
 
 
-def moments(steps: int, count: int = COUNT) -> list[int]:
-    """The steps of a run that are kept: the start, the end, and `count` - 1 between them, denser at the beginning.
+def moments(steps: int) -> list[int]:
+    """The steps of a run that are kept: the start, the end, and `COUNT` - 1 between them, denser at the beginning.
 
     Most of what is to be seen happens early, so they lie as squares do.
     """
-    return sorted({round(steps * (k / count) ** 2) for k in range(count + 1)})
+    return sorted({round(steps * (k / COUNT) ** 2) for k in range(COUNT + 1)})
 
 
 def file(folder: Path, step: int) -> Path:

@@ -124,7 +124,6 @@ def _shown(one: Exhibit, number: int) -> dict[str, Any]:
     """What the template says of a run."""
     settings, (before, after) = one.settings, (one.scores[0], one.scores[-1])
     made = one.painting.provenance
-    start, alike = one.start, one.likeness
     steps, painted = [*one.frames], made.steps if made is not None else None
     held = {} if made is None else {item.name: getattr(made, item.name) for item in fields(made)}
     told = {name: value for name, value in held.items() if value not in (None, [], {}) and name != "scores"}
@@ -136,9 +135,9 @@ def _shown(one: Exhibit, number: int) -> dict[str, Any]:
         "objective": f"{settings.objective}, {settings.steps} steps of {settings.rows}",
         "scores": [_scored("text only", before), _scored("with the painting", after)],
         "painting": _uri((one.folder / PICTURE).read_bytes(), "png"),
-        "start": _webp(_flat(start)),
-        "change": _change(start, one.painting.pixels),
-        "facts": _facts(one, start, alike),
+        "start": _webp(Painting(one.start).picture),
+        "change": _change(one.start, one.painting.pixels),
+        "facts": _facts(one),
         "frames": _frames(one, painted),
         "at": steps.index(painted) if painted in steps else len(steps) - 1,
         "charts": _charts(one),
@@ -167,12 +166,12 @@ def _frames(one: Exhibit, painted: int | None) -> list[dict[str, Any]]:
     ]
 
 
-def _facts(one: Exhibit, start: torch.Tensor, alike: float | None) -> list[str]:
+def _facts(one: Exhibit) -> list[str]:
     height, width = one.painting.size
-    away = (one.painting.pixels.int() - start.int()).abs().float()
+    away = (one.painting.pixels.int() - one.start.int()).abs().float()
     found = [f"{width} x {height} pixels", f"mean change {away.mean():.1f} levels of 255, largest {int(away.max())}"]
-    if alike is not None:
-        found.append(f"likeness to its start {alike:.3f} (MS-SSIM)")
+    if one.likeness is not None:
+        found.append(f"likeness to its start {one.likeness:.3f} (MS-SSIM)")
     return found
 
 
@@ -220,14 +219,12 @@ def _traded(path: list[tuple[float, float]], titles: list[str], one: Exhibit) ->
     """Where a run went between looking like its start and being right; its score on the test problems at the end."""
     score, alike = one.scores[-1], one.likeness or 0.0
     (low, high), end = score["ci95"], (alike, score["accuracy"])
-    x = Axis.over("likeness to the start (MS-SSIM)", [*(point[0] for point in path), alike, 1.0])
-    y = Axis.over("accuracy", [*(point[1] for point in path), high], percent=True, floor=0)
     series = [
         Series(path, "line faint"),
         Series(path, "ink", titles=titles),
         Series([end], "accent", [(low, high)], [f"test problems: {end[1]:.1%}"]),
     ]
-    return chart("Accuracy by likeness", x, y, series)
+    return _by_likeness("Accuracy by likeness", series)
 
 
 def _overview(exhibits: Sequence[Exhibit]) -> str | None:
@@ -236,12 +233,19 @@ def _overview(exhibits: Sequence[Exhibit]) -> str | None:
     there = [(one, alike, one.scores[-1]) for one, alike in known if alike is not None]
     if not there:
         return None
-    x = Axis.over("likeness to the start (MS-SSIM)", [*(alike for _, alike, _ in there), 1.0])
-    y = Axis.over("accuracy", [score["ci95"][1] for *_, score in there], percent=True, floor=0)
     points = [(alike, score["accuracy"]) for _, alike, score in there]
     spans = [tuple(score["ci95"]) for *_, score in there]
     titles = [f"{one.name}: {score['accuracy']:.1%} at {alike:.3f}" for one, alike, score in there]
-    return chart("Accuracy of all runs by likeness", x, y, [Series(points, "accent", spans, titles)])
+    return _by_likeness("Accuracy of all runs by likeness", [Series(points, "accent", spans, titles)])
+
+
+def _by_likeness(name: str, series: Sequence[Series]) -> str:
+    """A chart of accuracies by likeness, with room for all points and their intervals."""
+    points = [point for one in series for point in one.points]
+    highest = [high for one in series for _, high in one.spans]
+    x = Axis.over("likeness to the start (MS-SSIM)", [*(alike for alike, _ in points), 1.0])
+    y = Axis.over("accuracy", [*(share for _, share in points), *highest], percent=True, floor=0)
+    return chart(name, x, y, series)
 
 
 def _examples(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -259,11 +263,7 @@ def _examples(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _change(start: torch.Tensor, end: torch.Tensor) -> dict[str, str]:
     shown, times = stretched(start, end)
-    return {"picture": _webp(_flat(to_uint8(shown))), "times": f"{times:.1f}"}
-
-
-def _flat(pixels: torch.Tensor) -> Image.Image:
-    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy(), "RGB")
+    return {"picture": _webp(Painting(to_uint8(shown)).picture), "times": f"{times:.1f}"}
 
 
 def _webp(picture: Image.Image) -> str:

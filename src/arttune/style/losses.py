@@ -5,9 +5,22 @@ Each takes a float picture `(3, H, W)` in [0, 1] and a number that says which st
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch.nn.functional import avg_pool2d, conv2d
 from torchmetrics.functional.image import total_variation
+
+TINY = torch.finfo(torch.float32).tiny  # what a norm is divided by instead of nothing
+
+
+def sloped(loss: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """A loss at a picture or its features, and its gradient there."""
+    with torch.enable_grad():
+        seen = at.detach().requires_grad_()
+        value = loss(seen)
+        (slope,) = torch.autograd.grad(value, seen)
+    return float(value.detach()), slope
 
 
 def variation(picture: torch.Tensor, step: int = 0) -> torch.Tensor:

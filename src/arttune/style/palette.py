@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageColor
 
-from arttune.canvas import LEVELS, open_picture, pixels_of
+from arttune.canvas import LEVELS, open_picture
 from arttune.errors import BadInput
 
 COLOURS = 16  # of a picture, if it is not said how many
@@ -46,8 +46,7 @@ def listed(chosen: torch.Tensor) -> str:
 
 
 def _of_picture(path: Path, number: int) -> torch.Tensor:
-    flat = Image.fromarray(pixels_of(open_picture(path)).permute(1, 2, 0).contiguous().numpy(), "RGB")
-    table = flat.quantize(number, Image.Quantize.MEDIANCUT).getpalette() or []
+    table = open_picture(path).convert("RGB").quantize(number, Image.Quantize.MEDIANCUT).getpalette() or []
     kept = {tuple(table[k : k + 3]) for k in range(0, 3 * number, 3) if len(table) >= k + 3}
     if len(kept) < 2:
         raise BadInput(f"{path} has one colour; a palette needs two")

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate, pad
 
-from arttune.canvas import LEVELS, pixels_of, quantize, to_uint8
+from arttune.canvas import LEVELS, Painting, pixels_of, quantize, to_uint8
 
 QUALITIES, SCALES, SHIFT = (50, 95), (0.8, 1.25), 2  # of JPEG, of a side, in pixels
 
@@ -23,9 +23,8 @@ def jpeg(picture: torch.Tensor, quality: int) -> torch.Tensor:
 
     Colours are stored at half the size, which is what encoders do unless told otherwise.
     """
-    flat = Image.fromarray(to_uint8(picture).permute(1, 2, 0).contiguous().numpy(), "RGB")
     data = io.BytesIO()
-    flat.save(data, "JPEG", quality=quality, subsampling="4:2:0")
+    Painting(to_uint8(picture)).picture.save(data, "JPEG", quality=quality, subsampling="4:2:0")
     decoded = pixels_of(Image.open(data)).to(picture) / LEVELS
     return picture + (decoded - picture).detach()
 

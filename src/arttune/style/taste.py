@@ -20,10 +20,10 @@ from torch import nn
 
 from arttune.canvas import LEVELS
 from arttune.style.likeness import likeness
+from arttune.style.losses import TINY, sloped
 
 Loss = Callable[..., torch.Tensor]  # of a picture and a `step`
 
-TINY = torch.finfo(torch.float32).tiny
 PACE, MARGIN = 0.1, 0.1  # of the price, and of the room that a limit leaves
 
 
@@ -75,23 +75,14 @@ class Taste(nn.Module):
         """The pull at a picture, in units of the objective's gradient."""
         total = torch.zeros_like(picture)
         for at, (name, (weight, loss)) in enumerate(self.losses.items()):
-            value, slope = _sloped(partial(loss, step=int(self.steps)), picture)
+            value, slope = sloped(partial(loss, step=int(self.steps)), picture)
             self.largest[at] = torch.maximum(self.largest[at], slope.norm())
             self.figures[name] = value
             total += weight / self.largest[at].clamp_min(TINY) * slope
         if self.least is not None:
-            value, slope = _sloped(lambda seen: 1 - likeness(seen, artwork.to(seen) / LEVELS), picture)
+            value, slope = sloped(lambda seen: 1 - likeness(seen, artwork.to(seen) / LEVELS), picture)
             self.price.add_(PACE * (value / (1 - self.least) - 1 + MARGIN)).clamp_(min=0)
             total += self.price / slope.norm().clamp_min(TINY) * slope
             self.figures |= {"likeness": 1 - value, "price": float(self.price)}
         self.steps += 1
         return total
-
-
-def _sloped(loss: Callable[[torch.Tensor], torch.Tensor], picture: torch.Tensor) -> tuple[float, torch.Tensor]:
-    """A loss of a picture, and its gradient there."""
-    with torch.enable_grad():
-        seen = picture.detach().requires_grad_()
-        value = loss(seen)
-        (slope,) = torch.autograd.grad(value, seen)
-    return float(value.detach()), slope

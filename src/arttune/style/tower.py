@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from arttune.style.losses import gram
+from arttune.style.losses import TINY, gram, sloped
 
-TINY = torch.finfo(torch.float32).tiny
 LAYERS = 3  # that are looked at, spread over the tower's depth
 
 
@@ -55,11 +54,9 @@ class TowerTexture(nn.Module):
 
     def _pull(self, at: int, seen: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
         mean, wanted = (part.to(seen.device) for part in self.wanted[at])
-        with torch.enable_grad():
-            features = seen.float().requires_grad_()
-            off = (gram((features - mean).T) - wanted).square().sum() / wanted.square().sum()
-            (slope,) = torch.autograd.grad(off, features)
-        self.figures[f"tower {at + 1}"] = float(off.detach())
+        size = wanted.square().sum()
+        off, slope = sloped(lambda features: (gram((features - mean).T) - wanted).square().sum() / size, seen.float())
+        self.figures[f"tower {at + 1}"] = off
         self.largest[at] = torch.maximum(self.largest[at], slope.norm())
         share = self.weight / len(self.wanted) * grad.float().norm() / self.largest[at].clamp_min(TINY)
         return (share * slope).to(grad)
