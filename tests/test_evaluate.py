@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+from itertools import pairwise
 
 import pytest
 import torch
@@ -38,6 +40,19 @@ def test_wilson_solves_its_own_equation(correct, n):
 
 def test_no_problems_say_nothing():
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 60])
+@pytest.mark.parametrize(("most", "tokens"), [(1, 3000), (20, 3000), (20, 500), (60, 10)])
+def test_batches_are_as_large_as_their_tokens_allow(rows, most, tokens):
+    def fits(batch: list[int]) -> bool:
+        return len(batch) <= most and len(batch) * (batch[-1] + 10) <= tokens
+
+    lengths = sorted(random.Random(rows).choices(range(1, 400), k=rows))
+    made = [lengths[cut] for cut in Decoding(10, most, batch_tokens=tokens).batches(lengths)]
+    assert [one for batch in made for one in batch] == lengths
+    assert all(fits(batch) or len(batch) == 1 for batch in made)
+    assert not any(fits([*batch, after[0]]) for batch, after in pairwise(made))
 
 
 @pytest.mark.parametrize("pictured", [False, True])

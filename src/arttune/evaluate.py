@@ -69,13 +69,29 @@ class Sample:
 class Decoding:
     """How answers are made: greedily, by the likeliest token each time.
 
-    `batch_size` is how many problems are answered at once, `presence_penalty` what a token loses in logits once the
-    answer has it, as with vLLM's setting of that name.
+    `batch_size` is how many problems are answered at once at most, and fewer where padded prompts and answers came to
+    more than `batch_tokens`: keys, values and activations grow with those. `presence_penalty` is what a token loses in
+    logits once the answer has it, as with vLLM's setting of that name.
     """
 
     max_new_tokens: int
     batch_size: int = 150
     presence_penalty: float = 0.0
+    batch_tokens: int = 2**17
+
+    def batches(self, lengths: Sequence[int]) -> Iterator[slice]:
+        """Cuts rows of ascending `lengths`, in tokens, into batches of at least one row."""
+        start, n = 0, len(lengths)
+        while start < n:
+            end = start + 1
+            while end < min(n, start + self.batch_size) and self._padded(end + 1 - start, lengths[end]):
+                end += 1
+            yield slice(start, end)
+            start = end
+
+    def _padded(self, rows: int, longest: int) -> bool:
+        """Whether so many rows, padded to the longest, are within `batch_tokens`."""
+        return rows * (longest + self.max_new_tokens) <= self.batch_tokens
 
 
 class Presence(LogitsProcessor):
@@ -182,11 +198,13 @@ def answers(
     """
     shown = [with_picture(p.prompt, picture_tokens) if picture_tokens else p.prompt for p in problems]
     texts = [tokenizer.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in shown]
-    order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
+    soft = _soft_tokens(model)
+    lengths = [soft + len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    order = sorted(range(len(texts)), key=lambda i: (lengths[i], i))
     found: list[str] = [""] * len(texts)
-    tokens = _soft_tokens(model) * len(texts)
-    for start in range(0, len(order), decoding.batch_size):
-        chosen = order[start : start + decoding.batch_size]
+    tokens, done = soft * len(texts), 0
+    for cut in decoding.batches([lengths[i] for i in order]):
+        chosen = order[cut]
         batch = tokenizer(
             [texts[i] for i in chosen],
             return_tensors="pt",
@@ -199,7 +217,8 @@ def answers(
         tokens += int(batch["attention_mask"].sum()) + int((fresh != tokenizer.pad_token_id).sum())
         for i, text in zip(chosen, tokenizer.batch_decode(fresh, skip_special_tokens=True), strict=True):
             found[i] = text.strip()
-        progress(min(start + decoding.batch_size, len(order)))
+        done += len(chosen)
+        progress(done)
     return found, tokens
 
 

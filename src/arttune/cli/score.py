@@ -21,7 +21,7 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="Test file that stands in for the task's own.")] = None,
     split: Annotated[str, typer.Option(help="test or train.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Score only the first so many problems.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Problems answered at once.")] = 150,
+    batch_size: Annotated[int, typer.Option(min=1, help="Problems answered at once; fewer if long.")] = 150,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer. Default: the task's own.")] = None,
     presence_penalty: Annotated[
         float,
