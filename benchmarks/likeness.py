@@ -21,6 +21,7 @@ import torch
 
 from arttune import Painting, training
 from arttune.evaluate import wilson
+from arttune.finishing import Judged
 from arttune.machine import describe
 from arttune.report.gallery import Exhibit
 from arttune.report.plots import FURTHER, INK
@@ -53,7 +54,9 @@ def run(artwork: Path, least: float | None, seed: int, args: argparse.Namespace)
     """One run, which is made, gone on with, or there already."""
     folder = Path(args.out) / f"{artwork.stem}-{'free' if least is None else least}-{seed}"
     chosen = {"steps": args.steps, "eval_every": args.steps}
-    training.complete(Settings(start=str(artwork), likeness=least, seed=seed, **chosen), folder, print)
+    training.complete(
+        Settings(start=str(artwork), likeness=least, seed=seed, **chosen), folder, print, Judged.beside(folder)
+    )
     return Exhibit.read(folder)
 
 

@@ -19,6 +19,7 @@ import torch
 from arttune import Painting, training
 from arttune.canvas import LEVELS, to_uint8
 from arttune.evaluate import Decoding, evaluate, wilson
+from arttune.finishing import Judged
 from arttune.loading import shown
 from arttune.machine import describe
 from arttune.models import Loaded, load_model
@@ -43,7 +44,9 @@ def run(robust: bool, seed: int, args: argparse.Namespace) -> Path:
     """One run, which is made, gone on with, or there already; its folder."""
     folder = Path(args.out) / f"{'robust' if robust else 'plain'}-{seed}"
     chosen = {"steps": args.steps, "eval_every": args.steps, "likeness": args.likeness}
-    training.complete(Settings(start=args.start, robust=robust, seed=seed, **chosen), folder, print)
+    training.complete(
+        Settings(start=args.start, robust=robust, seed=seed, **chosen), folder, print, Judged.beside(folder)
+    )
     return folder
 
 

@@ -19,6 +19,7 @@ import torch
 
 from arttune import training
 from arttune.evaluate import wilson
+from arttune.finishing import Judged
 from arttune.machine import describe
 from arttune.records import METRICS, read_metrics
 from arttune.report import learning_curves
@@ -33,7 +34,9 @@ def run(name: str, start: str, seed: int, args: argparse.Namespace) -> tuple[Lin
     """What a run logged, and its score on problems kept out."""
     folder = Path(args.out) / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
     chosen = {"steps": args.steps, "eval_every": args.steps, "validation": 100, "max_new_tokens": 64}
-    score = training.complete(Settings(start=start, seed=seed, **chosen), folder, print, "validation")[-1]
+    score = training.complete(
+        Settings(start=start, seed=seed, **chosen), folder, print, Judged.beside(folder, "validation")
+    )[-1]
     return read_metrics(folder / METRICS), score
 
 

@@ -100,14 +100,16 @@ def toolmind(path: Path) -> Path:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_is_read(path):
-    if path.parent.name == "recipes":
-        get_task(Settings.read(path, {}).task)
-    else:
+    name = path.relative_to(ROOT)
+    if path.parent.name in ("compare", "paper"):
         plan = Comparison.read(path)
-        for name in (plan.run.task, *plan.also):
-            get_task(name)
-        line = f"# arttune compare {path.relative_to(ROOT)} --out runs/"
-        assert any(one.startswith(line) for one in path.read_text(encoding="utf-8").splitlines())
+        for task in (plan.run.task, *plan.also):
+            get_task(task)
+        line = f"# arttune compare {name} --out runs/"
+    else:
+        get_task(Settings.read(path, {}).task)
+        line = f"# arttune train --config {name} --out runs/" if path.parent.name == "gallery" else "# "
+    assert any(one.startswith(line) for one in path.read_text(encoding="utf-8").splitlines())
 
 
 def test_the_grid_of_the_paper_is_whole():

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer
 from arttune import Painting, cli, training
 from arttune.errors import BadInput
 from arttune.evaluate import wilson
-from arttune.finishing import next_command
+from arttune.finishing import Judged, next_command
 from arttune.objectives import studio
 from arttune.records import read_metrics
 from arttune.scoring import Request, open_request
@@ -226,6 +226,22 @@ def test_an_earlier_checkpoint_is_kept_only_if_it_leads_by_more_than_chance(
     out = tmp_path / "run"
     training.train(settings(tiny_folder, problems), out)
     assert Painting.load(out / "art.png").provenance.steps == kept
+
+
+def test_the_text_alone_is_asked_once(tiny_folder, problems, tmp_path, monkeypatch):
+    """A run told by one beside it writes what it would have found, unless that was asked other questions."""
+    real, asked = studio.evaluate, []
+    monkeypatch.setattr(studio, "evaluate", lambda *a, **k: asked.append((k["adapter"], k["split"])) or real(*a, **k))
+    first, second, other = (tmp_path / name for name in ("a", "b", "c"))
+    run = settings(tiny_folder, problems, steps=2, validation=0)
+    training.train(run, first, judged=Judged.beside(first))
+    training.train(replace(run, seed=1), second, judged=Judged.beside(second))
+    training.train(replace(run, test_limit=3), other, judged=Judged.beside(other))
+    assert [adapter for adapter, _ in asked] == ["none", "art", "art", "none", "art"]
+    told, own = (json.loads((path / "results.json").read_text())["scores"][0] for path in (second, first))
+    assert told == own | {"seed": 1}
+    both = ([json.loads(line)["text_only"] for line in (path / "samples.jsonl").open()] for path in (second, first))
+    assert next(both) == next(both)
 
 
 def test_the_next_command_scores_the_same_problems(tiny_folder, problems, tmp_path, capsys, monkeypatch):

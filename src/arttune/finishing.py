@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,33 @@ from arttune.settings import CONFIG, Settings
 from arttune.style.looks import Looks
 from arttune.tuner import art_layer
 
+Lines = list[dict[str, Any]]
 
-def finish(studio: Studio, steps: int, split: str) -> list[Score]:
-    """Write what is left of the run folder; `steps` is when the painting is from. Returns both scores, on `split`."""
+
+@dataclass(frozen=True)
+class Judged:
+    """What a run is scored on: the `split` test, or validation; then no test problem is looked at.
+
+    `told` is a finished run of the same model whose text-only answers were made as this one's would be. They are taken
+    from there if they are to the same problems.
+    """
+
+    split: str = "test"
+    told: Path | None = None
+
+    @classmethod
+    def beside(cls, folder: Path, split: str = "test") -> Judged:
+        """For the run in `folder`, told by any that is finished and lies beside it."""
+        return cls(split, next((path.parent for path in sorted(folder.parent.glob(f"*/{RESULTS}"))), None))
+
+
+def finish(studio: Studio, steps: int, judged: Judged) -> list[Score]:
+    """Write what is left of the run folder; `steps` is when the painting is from. Returns both scores."""
     settings, out = studio.settings, studio.folder
     studio.model.save_pretrained(str(out), selected_adapters=["default"])
     (out / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    scores, samples = _hung(studio, steps, split) if studio.paints else _before_and_after(studio, split)
-    _write_samples(out / SAMPLES, samples)
+    scores, lines = _hung(studio, steps, judged) if studio.paints else _before_and_after(studio, judged)
+    write_whole(out / SAMPLES, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     title = f"{studio.problems.task.name} · {settings.model} · {settings.objective}"
     learning_curve(studio.metrics.lines, out / "learning_curve.png", title)
     write_whole(out / RESULTS, json.dumps({"scores": [s.as_dict() for s in scores]}, indent=2) + "\n")
@@ -38,7 +57,7 @@ def finish(studio: Studio, steps: int, split: str) -> list[Score]:
     return scores
 
 
-def _hung(studio: Studio, steps: int, split: str) -> tuple[list[Score], list[list[Sample]]]:
+def _hung(studio: Studio, steps: int, judged: Judged) -> tuple[list[Score], Lines]:
     """The painting saved, with how it scores in its provenance."""
     settings, out, config = studio.settings, studio.folder, studio.config
     canvas = art_layer(studio.model).canvas()
@@ -60,43 +79,51 @@ def _hung(studio: Studio, steps: int, split: str) -> tuple[list[Score], list[lis
     )
     start, painting = canvas.start.cpu(), Painting(art_layer(studio.model).painting().pixels, made)
     painting.save(out / PICTURE)
-    scores, samples = _before_and_after(studio, split)
+    scores, lines = _before_and_after(studio, judged)
     painting.provenance = replace(made, scores=[s.as_dict() for s in scores])
     painting.save(out / PICTURE)
     start_and_end(start, painting.pixels, out / "start_and_end.png")
-    return scores, samples
+    return scores, lines
 
 
-def _before_and_after(studio: Studio, split: str) -> tuple[list[Score], list[list[Sample]]]:
-    """The text-only model and the model with the adapter as it was saved, on the same test problems."""
-    base, out = adapters.without(studio.model), studio.folder
-    judged = studio.problems.test if split == "test" else studio.problems.validation
+def _before_and_after(studio: Studio, judged: Judged) -> tuple[list[Score], Lines]:
+    """The text-only model and the model with the adapter as it was saved, on the same problems."""
+    base, out, split = adapters.without(studio.model), studio.folder, judged.split
+    problems = studio.problems.test if split == "test" else studio.problems.validation
+    questions = [problem.question for problem in problems]
+    before = _told(judged.told, questions) if judged.told else None
     what = "the painting" if studio.paints else studio.settings.adapter
-    studio.say(f"scoring {len(judged)} {split} problems, text only and with {what}")
-    with tqdm(total=2 * len(judged), unit="problem", leave=False) as bar:
-        before = studio.score(base, judged, split, lambda n: _at(bar, n))
-        model = adapters.reloaded(base, studio.settings.adapter, out)
-        after = studio.score(model, judged, split, lambda n: _at(bar, len(judged) + n))
-    return [before[0], after[0]], [before[1], after[1]]
+    studio.say(f"scoring {len(problems)} {split} problems, {'' if before else 'text only and '}with {what}")
+    with tqdm(total=(1 if before else 2) * len(problems), unit="problem", leave=False) as bar:
+        if before is None:
+            score, samples = studio.score(base, problems, split, lambda n: _at(bar, n))
+            before = score, [_answer(sample) for sample in samples]
+        model, done = adapters.reloaded(base, studio.settings.adapter, out), bar.n
+        score, samples = studio.score(model, problems, split, lambda n: _at(bar, done + n))
+    lines = [
+        {"question": sample.question, "answer": sample.answer, "text_only": said, "trained": _answer(sample)}
+        for said, sample in zip(before[1], samples, strict=True)
+    ]
+    return [replace(before[0], seed=score.seed), score], lines
+
+
+def _answer(sample: Sample) -> dict[str, Any]:
+    return {"completion": sample.completion, "correct": sample.correct}
+
+
+def _told(run: Path, questions: list[str]) -> tuple[Score, Lines] | None:
+    """The text-only score and answers of a finished run, if it was asked the same."""
+    with (run / SAMPLES).open(encoding="utf-8") as handle:  # `splitlines` would cut at more than \n
+        lines = [json.loads(line) for line in handle]
+    if [line["question"] for line in lines] != questions:
+        return None
+    score = json.loads((run / RESULTS).read_text(encoding="utf-8"))["scores"][0]
+    return Score(**score | {"ci95": tuple(score["ci95"])}), [line["text_only"] for line in lines]
 
 
 def _at(bar: Any, done: int) -> None:
     bar.n = done
     bar.refresh()
-
-
-def _write_samples(path: Path, samples: list[list[Sample]]) -> None:
-    """Every test problem with both answers, one JSON object a line."""
-    before, after = samples
-    with path.open("w", encoding="utf-8") as handle:
-        for b, a in zip(before, after, strict=True):
-            line = {
-                "question": a.question,
-                "answer": a.answer,
-                "text_only": {"completion": b.completion, "correct": b.correct},
-                "trained": {"completion": a.completion, "correct": a.correct},
-            }
-            handle.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def next_command(out: Path) -> str:

@@ -21,7 +21,7 @@ from transformers import Trainer, TrainerState
 from arttune import adapters
 from arttune.errors import BadInput
 from arttune.evaluate import Score
-from arttune.finishing import finish
+from arttune.finishing import Judged, finish
 from arttune.given import named_values
 from arttune.machine import keep_freed_memory, precision
 from arttune.models import Loaded, load_model
@@ -43,14 +43,13 @@ from arttune.tasks import get_task, hold_out
 from arttune.tuner import ArtConfig
 
 MOVABLE = ("rollouts", "patience")
+TEST = Judged()
 
 
 def train(
-    settings: Settings, out: Path, say: Callable[[str], None] = lambda line: None, split: str = "test"
+    settings: Settings, out: Path, say: Callable[[str], None] = lambda line: None, judged: Judged = TEST
 ) -> list[Score]:
     """Paint. Writes the run folder `out`, which must not exist, and returns the untrained and the trained score.
-
-    They are those of the `split` `test`, or of `validation`: then no test problem is looked at.
 
     `say` is called with a line of progress now and then. Raises `BadInput` for anything wrong with the input, and then
     leaves nothing behind.
@@ -71,11 +70,11 @@ def train(
     except BaseException:
         shutil.rmtree(out)
         raise
-    return _paint(*ready, None, split)
+    return _paint(*ready, None, judged)
 
 
 def resume(
-    out: Path, flags: dict[str, Any], say: Callable[[str], None] = lambda line: None, split: str = "test"
+    out: Path, flags: dict[str, Any], say: Callable[[str], None] = lambda line: None, judged: Judged = TEST
 ) -> list[Score]:
     """Go on with the run in `out` from its last complete checkpoint, or from its start if it had none.
 
@@ -99,19 +98,19 @@ def resume(
         settings.write(out / CONFIG)
     problems, loaded = opened(settings)
     ready = _set_up(settings, canvas_config(settings, problems, loaded), out, problems, loaded, say)
-    return _paint(*ready, last_checkpoint(out), split)
+    return _paint(*ready, last_checkpoint(out), judged)
 
 
 def complete(
-    settings: Settings, out: Path, say: Callable[[str], None] = lambda line: None, split: str = "test"
+    settings: Settings, out: Path, say: Callable[[str], None] = lambda line: None, judged: Judged = TEST
 ) -> list[dict[str, Any]]:
     """The scores of the run in `out`, which is begun, gone on with, or there already."""
     if not (out / RESULTS).is_file():
         if (out / CONFIG).is_file():
-            resume(out, {}, say, split)
+            resume(out, {}, say, judged)
         else:
             shutil.rmtree(out, ignore_errors=True)
-            train(settings, out, say, split)
+            train(settings, out, say, judged)
     scores: list[dict[str, Any]] = json.loads((out / RESULTS).read_text(encoding="utf-8"))["scores"]
     return scores
 
@@ -185,7 +184,7 @@ def _set_up(
     return studio, OBJECTIVES[settings.objective](studio)
 
 
-def _paint(studio: Studio, trainer: Trainer, checkpoint: Path | None, split: str) -> list[Score]:
+def _paint(studio: Studio, trainer: Trainer, checkpoint: Path | None, judged: Judged) -> list[Score]:
     settings, config = studio.settings, studio.config
     height, width = config.canvas_size
     what = f"painting {height}x{width} pixels ({config.tokens} tokens)" if studio.paints else f"{settings.adapter}"
@@ -194,7 +193,7 @@ def _paint(studio: Studio, trainer: Trainer, checkpoint: Path | None, split: str
         f"{len(studio.problems.train)} problems, {settings.steps} steps of "
         f"{settings.rows}, {settings.dtype}" + (f", going on from {checkpoint.name}" if checkpoint else "")
     )
-    return finish(studio, _run(studio, trainer, checkpoint), split)
+    return finish(studio, _run(studio, trainer, checkpoint), judged)
 
 
 def _run(studio: Studio, trainer: Trainer, checkpoint: Path | None) -> int:
