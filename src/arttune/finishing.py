@@ -16,7 +16,7 @@ from arttune.evaluate import Sample, Score
 from arttune.given import named_values
 from arttune.machine import precision
 from arttune.objectives import Studio
-from arttune.records import PICTURE, RESULTS, SAMPLES, write_whole
+from arttune.records import PICTURE, RESULTS, SAMPLES, read_samples, read_scores, write_whole
 from arttune.report import gallery, learning_curve, start_and_end
 from arttune.settings import CONFIG, Settings
 from arttune.style.looks import Looks
@@ -113,11 +113,10 @@ def _answer(sample: Sample) -> dict[str, Any]:
 
 def _told(run: Path, questions: list[str]) -> tuple[Score, Lines] | None:
     """The text-only score and answers of a finished run, if it was asked the same."""
-    with (run / SAMPLES).open(encoding="utf-8") as handle:  # `splitlines` would cut at more than \n
-        lines = [json.loads(line) for line in handle]
+    lines = read_samples(run)
     if [line["question"] for line in lines] != questions:
         return None
-    score = json.loads((run / RESULTS).read_text(encoding="utf-8"))["scores"][0]
+    score = read_scores(run)[0]
     return Score(**score | {"ci95": tuple(score["ci95"])}), [line["text_only"] for line in lines]
 
 

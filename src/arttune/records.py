@@ -49,6 +49,18 @@ class Metrics:
         write_whole(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
 
 
+def read_samples(folder: Path) -> list[dict[str, Any]]:
+    """Every answer of a finished run."""
+    with (folder / SAMPLES).open(encoding="utf-8") as lines:  # `splitlines` would cut at more than \n
+        return [json.loads(line) for line in lines]
+
+
+def read_scores(folder: Path) -> list[dict[str, Any]]:
+    """The scores of a finished run, the untrained one first."""
+    scores: list[dict[str, Any]] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["scores"]
+    return scores
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The complete lines of a `metrics.jsonl`; a last line cut off by a kill is left out."""
     found = []

@@ -6,7 +6,6 @@ its last checkpoint and ends with the same painting.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -32,6 +31,7 @@ from arttune.records import (
     RESULTS,
     Metrics,
     last_checkpoint,
+    read_scores,
     resume_command,
 )
 from arttune.rollouts import NoServer
@@ -111,8 +111,7 @@ def complete(
         else:
             shutil.rmtree(out, ignore_errors=True)
             train(settings, out, say, judged)
-    scores: list[dict[str, Any]] = json.loads((out / RESULTS).read_text(encoding="utf-8"))["scores"]
-    return scores
+    return read_scores(out)
 
 
 def opened(settings: Settings, weightless: bool = False) -> tuple[Problems, Loaded]:

@@ -22,7 +22,7 @@ from arttune.machine import precision
 from arttune.models import Loaded
 from arttune.objectives import Problems
 from arttune.prompts import worded
-from arttune.records import METRICS, PICTURE, RESULTS, SAMPLES, WEIGHTS, read_metrics, write_whole
+from arttune.records import METRICS, PICTURE, RESULTS, WEIGHTS, read_metrics, read_samples, write_whole
 from arttune.settings import Settings
 from arttune.tasks import Problem, Task, get_task
 from arttune.tuner import ArtConfig
@@ -164,8 +164,7 @@ class Hall:
         folder = self.out / cell.folder
         self.say(f"{cell.name}, seed {cell.seed}, at a rate of {rate:g}")
         scores = self._run(self.plan.settings(cell, rate), folder, "test")
-        with (folder / SAMPLES).open(encoding="utf-8") as lines:  # `splitlines` would cut at more than \n
-            answered = [Answered(scores[-1], [json.loads(line)["trained"]["correct"] for line in lines])]
+        answered = [Answered(scores[-1], [line["trained"]["correct"] for line in read_samples(folder)])]
         if self.plan.also:
             model = adapters.reloaded(self.opened[1].model, cell.name, folder)
             tokens = self.canvas.tokens if cell.name == adapters.ART else 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -30,6 +29,8 @@ from arttune.records import (
     SAMPLES,
     WEIGHTS,
     read_metrics,
+    read_samples,
+    read_scores,
     resume_command,
     write_whole,
 )
@@ -72,13 +73,11 @@ class Exhibit:
             raise BadInput(f"{folder} has no {PICTURE}: what it trained is no picture")
         if not (folder / SAMPLES).is_file():
             raise BadInput(f"{folder} has no {SAMPLES}, which has the answers; copy the whole folder of the run")
-        with (folder / SAMPLES).open(encoding="utf-8") as lines:
-            samples = [json.loads(line) for line in lines]
         return cls(
             folder,
             Settings.read(folder / CONFIG, {}),
-            json.loads((folder / RESULTS).read_text(encoding="utf-8"))["scores"],
-            samples,
+            read_scores(folder),
+            read_samples(folder),
             read_metrics(folder / METRICS),
             Painting.load(folder / PICTURE),
             kept(folder),
