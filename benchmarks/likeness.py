@@ -14,13 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
 
 from arttune import Painting, training
-from arttune.evaluate import wilson
+from arttune.compare.cells import Answered
+from arttune.compare.summary import pooled
 from arttune.finishing import Judged
 from arttune.machine import describe
 from arttune.report.gallery import Exhibit
@@ -38,16 +40,8 @@ class Point:
     least: float | None
     alike: float
     change: float
-    correct: int
-    n: int
-
-    @property
-    def share(self) -> float:
-        return self.correct / self.n
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return wilson(self.correct, self.n)
+    share: float
+    interval: tuple[float, float]
 
 
 def run(artwork: Path, least: float | None, seed: int, args: argparse.Namespace) -> Exhibit:
@@ -62,15 +56,13 @@ def run(artwork: Path, least: float | None, seed: int, args: argparse.Namespace)
 
 def measured(artwork: Path, least: float | None, args: argparse.Namespace) -> Point:
     exhibits = [run(artwork, least, seed, args) for seed in args.seeds]
-    scores = [one.scores[-1] for one in exhibits]
     changes = [(one.painting.pixels.int() - one.start.int()).abs().float().mean().item() for one in exhibits]
     return Point(
         artwork.stem,
         least,
         sum(one.likeness or 0.0 for one in exhibits) / len(exhibits),
         sum(changes) / len(changes),
-        sum(score["correct"] for score in scores),
-        sum(score["n"] for score in scores),
+        *pooled([Answered(one.scores[-1], [line["trained"]["correct"] for line in one.samples]) for one in exhibits]),
     )
 
 
@@ -84,16 +76,14 @@ def authors(pair: str) -> tuple[str, float, float]:
 
 
 def table(points: list[Point], others: list[tuple[str, float, float]]) -> str:
-    lines = [
-        "  artwork                  asked   likeness   change        right   accuracy                 of the free gain"
-    ]
+    lines = ["  artwork                  asked   likeness   change   accuracy                 of the free gain"]
     free = {point.artwork: point.share for point in points if point.least is None}
     for point in points:
         low, high = point.interval
         kept = f"{point.share / free[point.artwork]:.0%}" if free.get(point.artwork) else ""
         lines.append(
             f"  {point.artwork:22s}{point.least or 'free':>8} {point.alike:10.3f} {point.change:8.1f} "
-            f"{point.correct:5d} of {point.n:3d}   {f'{point.share:.1%} [{low:.1%}, {high:.1%}]':24} {kept}"
+            f"  {f'{point.share:.1%} [{low:.1%}, {high:.1%}]':24} {kept}"
         )
     lines += [f"  {name:30s} {alike:10.3f} {change:8.1f}" for name, alike, change in others]
     return "\n".join(lines)
@@ -101,7 +91,7 @@ def table(points: list[Point], others: list[tuple[str, float, float]]) -> str:
 
 def plot(points: list[Point], others: list[tuple[str, float, float]], path: Path) -> None:
     figure, axis = plt.subplots(figsize=(7.5, 4.5))
-    for colour, artwork in zip(FURTHER, dict.fromkeys(point.artwork for point in points), strict=False):
+    for colour, artwork in zip(cycle(FURTHER), dict.fromkeys(point.artwork for point in points), strict=False):
         mine = sorted((p for p in points if p.artwork == artwork), key=lambda p: p.alike)
         at, shares = [p.alike for p in mine], [100 * p.share for p in mine]
         for p in mine:

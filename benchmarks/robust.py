@@ -18,7 +18,9 @@ import torch
 
 from arttune import Painting, training
 from arttune.canvas import LEVELS, to_uint8
-from arttune.evaluate import Decoding, evaluate, wilson
+from arttune.compare.cells import Answered
+from arttune.compare.summary import pooled
+from arttune.evaluate import Decoding, evaluate
 from arttune.finishing import Judged
 from arttune.loading import shown
 from arttune.machine import describe
@@ -43,21 +45,21 @@ HARMS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 def run(robust: bool, seed: int, args: argparse.Namespace) -> Path:
     """One run, which is made, gone on with, or there already; its folder."""
     folder = Path(args.out) / f"{'robust' if robust else 'plain'}-{seed}"
-    chosen = {"steps": args.steps, "eval_every": args.steps, "likeness": args.likeness}
+    chosen = {"steps": args.steps, "eval_every": args.steps, "likeness": args.likeness, "test_limit": args.test}
     training.complete(
         Settings(start=args.start, robust=robust, seed=seed, **chosen), folder, print, Judged.beside(folder)
     )
     return folder
 
 
-def score(loaded: Loaded, painting: Painting, task: Task, problems: list[Problem]) -> int:
-    """How many of the problems are got right with a painting."""
+def score(loaded: Loaded, painting: Painting, task: Task, problems: list[Problem]) -> Answered:
+    """How the problems are answered with a painting."""
     model = shown(loaded.model, painting)
     tokens = art_layer(model).configs["default"].tokens
     how = {"split": "test", "model_name": "smol", "adapter": "art", "seed": 0, "picture_tokens": tokens}
-    found, _ = evaluate(model, loaded.tokenizer, task, problems, decoding=Decoding(task.max_new_tokens), **how)
+    found, samples = evaluate(model, loaded.tokenizer, task, problems, decoding=Decoding(task.max_new_tokens), **how)
     model.unload()
-    return found.correct
+    return Answered(found.as_dict(), [sample.correct for sample in samples])
 
 
 def main() -> None:
@@ -66,30 +68,29 @@ def main() -> None:
     reads.add_argument("--likeness", type=float)
     reads.add_argument("--seeds", nargs="+", type=int, default=[0])
     reads.add_argument("--steps", type=int, default=450)
+    reads.add_argument("--test", type=int, default=150, help="problems to score on")
     reads.add_argument("--out", default="runs/robust")
     reads.add_argument("--json", type=Path)
     args = reads.parse_args()
     folders = {robust: [run(robust, seed, args) for seed in args.seeds] for robust in (False, True)}
     loaded, task = load_model("smol", "auto"), get_task("svamp")
-    problems = task.load("test")[:150]
-    n, rows = len(problems) * len(args.seeds), {}
+    problems = task.load("test")[: args.test]
+    rows: dict[str, dict[bool, tuple[float, tuple[float, float]]]] = {}
     for harm, done in HARMS.items():
         rows[harm] = {}
         for robust, each in folders.items():
             pictures = [Painting.load(folder / PICTURE).pixels.float() / LEVELS for folder in each]
-            rows[harm][robust] = sum(score(loaded, Painting(to_uint8(done(one))), task, problems) for one in pictures)
+            harmed = [Painting(to_uint8(done(one))) for one in pictures]
+            rows[harm][robust] = pooled([score(loaded, one, task, problems) for one in harmed])
     print(f"smol, svamp, {args.steps} steps of 8 from {args.start}, seeds {args.seeds}; {describe()}")
-    print(f"  of {n}                   plain                      --robust")
+    print("                       plain                   --robust")
     for harm, right in rows.items():
-        told = []
-        for correct in right.values():
-            low, high = wilson(correct, n)
-            told.append(f"{correct:4d}  {correct / n:5.1%} [{low:5.1%}, {high:5.1%}]")
+        told = [f"{share:5.1%} [{low:5.1%}, {high:5.1%}]" for share, (low, high) in right.values()]
         print(f"  {harm:18} {'   '.join(told)}")
     if args.json:
         whole = rows["as it is"]
         ratios = {
-            f"{'robust' if robust else 'plain'}: {harm}/as it is": right[robust] / max(1, whole[robust])
+            f"{'robust' if robust else 'plain'}: {harm}/as it is": right[robust][0] / (whole[robust][0] or 1)
             for harm, right in rows.items()
             for robust in (False, True)
         }

@@ -13,15 +13,15 @@ import argparse
 import json
 import statistics
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from arttune import training
-from arttune.evaluate import wilson
+from arttune.compare.cells import Answered
+from arttune.compare.summary import pooled
 from arttune.finishing import Judged
 from arttune.machine import describe
-from arttune.records import METRICS, read_metrics
+from arttune.records import METRICS, read_metrics, read_samples
 from arttune.report import learning_curves
 from arttune.report.plots import Lines, course
 from arttune.settings import Settings
@@ -30,14 +30,14 @@ FIRST, LAST = slice(30), slice(-30, None)
 INSTRUCTION = "SVAMP\nWrite the calculation, then Answer: and the number."
 
 
-def run(name: str, start: str, seed: int, args: argparse.Namespace) -> tuple[Lines, dict[str, Any]]:
-    """What a run logged, and its score on problems kept out."""
+def run(name: str, start: str, seed: int, args: argparse.Namespace) -> tuple[Lines, Answered]:
+    """What a run logged, and how it answered problems kept out."""
     folder = Path(args.out) / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
     chosen = {"steps": args.steps, "eval_every": args.steps, "validation": 100, "max_new_tokens": 64}
     score = training.complete(
         Settings(start=start, seed=seed, **chosen), folder, print, Judged.beside(folder, "validation")
     )[-1]
-    return read_metrics(folder / METRICS), score
+    return read_metrics(folder / METRICS), Answered(score, [one["trained"]["correct"] for one in read_samples(folder)])
 
 
 def main() -> None:
@@ -64,9 +64,8 @@ def main() -> None:
     for name, each in runs.items():
         losses = [course(lines, "loss")[1] for lines, _ in each]
         first, last[name] = (statistics.mean(x for one in losses for x in one[at]) for at in (FIRST, LAST))
-        correct, n = (sum(score[key] for _, score in each) for key in ("correct", "n"))
-        low, high = wilson(correct, n)
-        right = f"{correct:3d} of {n}   {correct / n:5.1%} [{low:5.1%}, {high:5.1%}]"
+        share, (low, high) = pooled([answered for _, answered in each])
+        right = f"{share:5.1%} [{low:5.1%}, {high:5.1%}]"
         print(f"  {name:24} {first:15.3f} {last[name]:9.3f}   {right}")
     if args.plot:
         learning_curves(

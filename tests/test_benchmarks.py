@@ -32,6 +32,8 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
             "strokes:3000",
         ),
         ("likeness.py", ("--artworks", "art.png", "--least", "none", "0.9", "--steps", "1"), "art"),
+        ("starts.py", ("--picture", "art.png", "--seeds", "0", "--steps", "1"), "poster, an instruction"),
+        ("robust.py", ("--start", "art.png", "--steps", "1", "--test", "4"), "JPEG 50"),
         ("recording.py", ("smol", "grey.png", "--rows", "4", "--tokens", "8", "--rounds", "1"), "same: 100.0%"),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 import yaml
 from transformers import get_scheduler
 
+from arttune import training
 from arttune.errors import BadInput
 from arttune.settings import SCHEDULES, Settings, named_values
 from arttune.tasks import get_task
@@ -76,7 +77,6 @@ def test_what_is_written_reads_back_the_same(tmp_path):
         ("schedule: cosine_with_min_lr", "use linear, cosine"),
         ("max_new_tokens: 0", "at least 1"),
         ("threads: -1", "at least 1"),
-        ("report_to: crystal_ball", "trackers installed here"),
         ("seed: -1", "between 0 and"),
         ("trl: loss_type", "trl: 'loss_type' has no value"),
         ("trl: 'reward_weights=[1'", r"trl: 'reward_weights=\[1' is not readable"),
@@ -89,6 +89,16 @@ def test_a_bad_file_is_named_with_its_setting(tmp_path, text, complaint):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(BadInput, match=complaint):
         Settings.read(tmp_path / "c.yaml", {})
+
+
+def test_a_tracker_is_needed_to_train_but_not_to_read_the_run(tmp_path):
+    (tmp_path / "c.yaml").write_text("report_to: crystal_ball")
+    settings = Settings.read(tmp_path / "c.yaml", {})
+    with pytest.raises(BadInput, match="'crystal_ball', but the trackers installed here"):
+        settings.check_tracker()
+    with pytest.raises(BadInput, match="trackers installed here"):
+        training.train(settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_named_values_are_yaml_and_may_be_lists():

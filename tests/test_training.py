@@ -315,3 +315,13 @@ def test_resuming_refuses_other_settings_and_finished_runs(tiny_folder, problems
     with pytest.raises(BadInput, match="steps cannot change"):
         training.resume(out, {"steps": 2})
     assert yaml.safe_load((out / "config.yaml").read_text())["steps"] == 1
+
+
+def test_a_finished_run_is_complete_and_one_of_other_settings_is_not_it(tiny_folder, problems, tmp_path, monkeypatch):
+    chosen, out = settings(tiny_folder, problems, steps=1, validation=0), tmp_path / "run"
+    scores = training.complete(chosen, out)
+    monkeypatch.setattr(training, "train", None)
+    monkeypatch.setattr(training, "resume", None)
+    assert training.complete(replace(chosen, patience=9, learning_rate=0.02), out) == scores
+    with pytest.raises(BadInput, match=r"run is a run of another start, steps, see .*config\.yaml"):
+        training.complete(replace(chosen, steps=2, start="red"), out)

@@ -55,7 +55,10 @@ def dither_(master: torch.Tensor, seed: int) -> None:
 
 
 def open_picture(path: Path) -> Image.Image:
-    """Open and fully decode a picture, so that a truncated file is found here and not later."""
+    """Open and fully decode a picture, so that a truncated file is found here and not later.
+
+    What comes back converts to RGB and RGBA: 16 bits of grey become 8, and what has no colours like that is refused.
+    """
     try:
         picture = Image.open(path)
         picture.load()
@@ -69,6 +72,10 @@ def open_picture(path: Path) -> Image.Image:
         raise BadInput(f"{path} is too large a picture ({error}); make it smaller first") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise BadInput(f"{path} is truncated or damaged ({error}); copy it again from where it came") from None
+    if picture.mode.startswith("I;16"):  # which Pillow would clip at 255
+        return Image.fromarray(((np.asarray(picture).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    if picture.mode in ("I", "F", "LAB", "HSV"):
+        raise BadInput(f"{path} has colours of the kind {picture.mode!r}; save it as an RGB picture of 8 bits")
     return picture
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from arttune.errors import BadInput
+
 # Files of a run's folder.
 RESULTS, METRICS, SAMPLES = "results.json", "metrics.jsonl", "samples.jsonl"
 PICTURE, WEIGHTS = "art.png", "adapter_model.safetensors"  # that hold a painting, or another adapter
@@ -50,15 +52,27 @@ class Metrics:
 
 
 def read_samples(folder: Path) -> list[dict[str, Any]]:
-    """Every answer of a finished run."""
-    with (folder / SAMPLES).open(encoding="utf-8") as lines:  # `splitlines` would cut at more than \n
-        return [json.loads(line) for line in lines]
+    """Every answer of a finished run. Raises `BadInput` if they cannot be read."""
+    path = folder / SAMPLES
+    try:
+        with path.open(encoding="utf-8") as lines:  # `splitlines` would cut at more than \n
+            return [json.loads(line) for line in lines]
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from None
 
 
 def read_scores(folder: Path) -> list[dict[str, Any]]:
-    """The scores of a finished run, the untrained one first."""
-    scores: list[dict[str, Any]] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["scores"]
+    """The scores of a finished run, the untrained one first. Raises `BadInput` if they cannot be read."""
+    path = folder / RESULTS
+    try:
+        scores: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["scores"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from None
     return scores
+
+
+def _damaged(path: Path, error: Exception) -> BadInput:
+    return BadInput(f"{path} is damaged or cannot be read ({error}); copy it again from where the run was made")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

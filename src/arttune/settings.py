@@ -136,10 +136,6 @@ class Settings(Looks):
             raise BadInput(f"seed is {self.seed}; it must be between 0 and 4294967295")
         if self.schedule not in SCHEDULES:
             raise BadInput(f"schedule is {self.schedule!r}; use {', '.join(SCHEDULES)}")
-        trackers = get_available_reporting_integrations()
-        if self.report_to not in ("none", "all", *trackers):
-            there = ", ".join(trackers) or "none"
-            raise BadInput(f"report_to is {self.report_to!r}, but the trackers installed here are: {there}")
         if self.dtype not in PRECISIONS:
             raise BadInput(f"dtype is {self.dtype!r}; use {', '.join(PRECISIONS)}")
 
@@ -147,6 +143,13 @@ class Settings(Looks):
     def rate(self) -> float:
         """The peak learning rate, its default being the adapter's."""
         return self.learning_rate or (RATES if self.objective == "sft" else RATES | GENTLE)[self.adapter]
+
+    def check_tracker(self) -> None:
+        """Raises `BadInput` if the tracker is not installed, which whoever only reads a run does not need."""
+        trackers = get_available_reporting_integrations()
+        if self.report_to not in ("none", "all", *trackers):
+            there = ", ".join(trackers) or "none"
+            raise BadInput(f"report_to is {self.report_to!r}, but the trackers installed here are: {there}")
 
     @property
     def rows(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,7 @@ def train(
     """
     if out.exists():
         raise BadInput(f"{out} exists; choose another folder, or go on with it: arttune {resume_command(out)}")
-    # So that the run can be repeated elsewhere, and later.
-    settings = replace(settings, dtype=precision(settings.dtype), learning_rate=settings.rate)
+    settings = _written(settings)
     problems, loaded = opened(settings)
     config = canvas_config(settings, problems, loaded)
     scratch = out.with_name(f".{out.name}.new")  # renamed once it holds what resuming needs
@@ -104,9 +103,18 @@ def resume(
 def complete(
     settings: Settings, out: Path, say: Callable[[str], None] = lambda line: None, judged: Judged = TEST
 ) -> list[dict[str, Any]]:
-    """The scores of the run in `out`, which is begun, gone on with, or there already."""
+    """The scores of the run in `out`, which is begun, gone on with, or there already.
+
+    Raises `BadInput` if what is there is a run of other settings.
+    """
+    begun = (out / CONFIG).is_file()
+    if begun:
+        other = Settings.read(out / CONFIG, {}).changed_by(asdict(_written(settings)))
+        other = [name for name in other if name not in MOVABLE]
+        if other:
+            raise BadInput(f"{out} is a run of another {', '.join(other)}, see {out / CONFIG}; choose another folder")
     if not (out / RESULTS).is_file():
-        if (out / CONFIG).is_file():
+        if begun:
             resume(out, {}, say, judged)
         else:
             shutil.rmtree(out, ignore_errors=True)
@@ -114,8 +122,14 @@ def complete(
     return read_scores(out)
 
 
+def _written(settings: Settings) -> Settings:
+    """Settings with what was left to the machine filled in, so that the run can be repeated elsewhere, and later."""
+    return replace(settings, dtype=precision(settings.dtype), learning_rate=settings.rate)
+
+
 def opened(settings: Settings, weightless: bool = False) -> tuple[Problems, Loaded]:
     """Problems and model of a run, everything checked; see `load_model`. Raises `BadInput`."""
+    settings.check_tracker()
     if settings.objective not in OBJECTIVES:
         raise BadInput(f"unknown objective {settings.objective!r}; there are {', '.join(OBJECTIVES)}")
     find = partial(get_task, settings.task, grader=settings.grader, reward=settings.reward)

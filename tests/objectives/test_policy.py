@@ -45,12 +45,16 @@ class Stock(GRPOTrainer):
         self.use_vllm, self._last_loaded_step = True, 0
 
 
-def one_step(tmp_path, kind: type, trl: str, task=VARIED, **changes) -> tuple[torch.Tensor, dict, list[int]]:
+def one_step(
+    tmp_path, kind: type, trl: str, task=VARIED, robust: int | None = None, **changes
+) -> tuple[torch.Tensor, dict, list[int]]:
     """The canvas' gradient in the first step of a trainer of `kind`, what is logged, and the tokens of each pass."""
     small = {"batch_size": 16, "generations": 4, "steps": 1, "learning_rate": 1e-6}
     made = studio(tmp_path, task=task, objective="grpo", trl=trl, **(small | changes))
     gradients: list[torch.Tensor] = []
-    art_layer(made.model).canvas().weight.register_hook(lambda found: gradients.append(found.clone()))
+    canvas = art_layer(made.model).canvas()
+    canvas.robust = robust
+    canvas.weight.register_hook(lambda found: gradients.append(found.clone()))
     runs = count_backbone_tokens(made.model)
     functions, _ = rewards("task", task, made.problems.train)
     args = made.configured(GRPOConfig, {"num_generations": 4, "max_completion_length": 8})
@@ -85,6 +89,16 @@ def test_completions_without_advantage_are_left_out(tmp_path, loss, accumulate):
     assert (part - whole).norm() <= 1e-4 * whole.norm()
     assert said["loss"] == pytest.approx(told["loss"], abs=1e-5)
     assert (sum(fewer) < sum(runs)) == (loss == "dapo")
+
+
+def test_a_servers_gap_is_not_what_robust_training_does_to_the_picture(tmp_path):
+    """The server was shown the picture as it is; the first step of seed 1 is trained through a resize."""
+    trl = "vllm_importance_sampling_mode=token_truncate"
+    calm, told, _ = one_step(tmp_path / "calm", Served, trl)
+    shaken, said, _ = one_step(tmp_path / "shaken", Served, trl, robust=1)
+    assert (shaken - calm).norm() > 0.1 * calm.norm()
+    for name in [name for name in told if name.startswith("sampling/")]:
+        assert said[name] == pytest.approx(told[name], rel=1e-4), name
 
 
 class Whole(Grouped):

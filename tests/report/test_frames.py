@@ -71,3 +71,14 @@ def test_a_film_shows_every_picture_in_order_and_its_ends_longer(tmp_path):
 def test_a_film_of_nothing_is_said(tmp_path):
     with pytest.raises(BadInput, match="has no frames to make a film of"):
         film(tmp_path, tmp_path / "film.gif")
+
+
+def test_a_film_needs_a_name_and_whole_frames(tmp_path):
+    painted(tmp_path, 3)
+    (tmp_path / "frames" / "0copy.png").write_bytes(b"")  # not one of ours
+    assert film(tmp_path, tmp_path / "film.gif") == 4
+    with pytest.raises(BadInput, match="is a folder; name the GIF"):
+        film(tmp_path, tmp_path)
+    (tmp_path / "frames" / "000001.png").write_bytes(b"")
+    with pytest.raises(BadInput, match=r"000001\.png is not a picture"):
+        film(tmp_path, tmp_path / "film.gif")

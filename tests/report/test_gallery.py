@@ -7,6 +7,7 @@ import html
 import json
 import re
 import shlex
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -121,11 +122,37 @@ def test_a_gallery_of_several_has_a_way_to_each(runs):
         ("config.yaml", "is no run folder"),
         ("results.json", "arttune train --resume --out"),
         ("art.png", "what it trained is no picture"),
+        ("samples.jsonl", "which has the answers; copy the whole folder"),
+        ("adapter_model.safetensors", "which has its start; copy the whole folder"),
     ],
 )
 def test_what_is_no_finished_painting_is_said(runs, tmp_path, lacks, says):
-    for name in ("config.yaml", "results.json", "art.png", "samples.jsonl", "metrics.jsonl"):
-        if name != lacks:
-            (tmp_path / name).write_bytes((runs / "free" / name).read_bytes())
+    copied(runs / "free", tmp_path)
+    (tmp_path / lacks).unlink()
     with pytest.raises(BadInput, match=says):
         gallery.Exhibit.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damaged", ["results.json", "samples.jsonl", "art.png", "adapter_model.safetensors", "frames/000001.png"]
+)
+def test_a_damaged_file_is_named(runs, tmp_path, damaged):
+    copied(runs / "free", tmp_path)
+    (tmp_path / damaged).write_bytes((tmp_path / damaged).read_bytes()[:40])
+    with pytest.raises(BadInput, match=damaged.replace(".", r"\.")):
+        gallery.write([tmp_path], tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_the_slider_has_the_painting_even_where_no_frame_was_kept(runs, tmp_path):
+    copied(runs / "free", tmp_path)
+    painted = Painting.load(tmp_path / "art.png").provenance.steps
+    (tmp_path / "frames" / f"{painted:06d}.png").unlink()
+    shown = gallery._shown(gallery.Exhibit.read(tmp_path), 0)
+    assert [one["step"] for one in shown["frames"]] == [0, 1, 2, 3, 4, 5, 6]
+    assert shown["frames"][shown["at"]] == {"step": painted, "picture": None}
+
+
+def copied(run, folder) -> None:
+    """A run without what it needs to go on."""
+    shutil.copytree(run, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoints"))

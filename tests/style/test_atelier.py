@@ -49,6 +49,7 @@ def test_who_only_looks_needs_no_files():
         ({"palette": "black,white", "limit": 20}, "without any of the palette's 2 colours"),
         ({"palette": "black,white", "likeness": 0.9}, "less than the 0.9 asked for; lower likeness"),
         ({"brush": "roller"}, "there is no brush"),
+        ({"likeness": 1 - 1e-7}, "is nearer to 1 than can be told of this start"),
         ({"brush": "mosaic:20", "likeness": 0.9}, "brush alone leave the start a likeness of"),
         ({"palette": "black,white", "limit": 20, "mask": ORCHARD}, "raise limit and figure_limit"),
         ({"style": "texture=1", "style_picture": "{plain}"}, "has one colour, which is no style"),

@@ -28,6 +28,21 @@ def test_tiles_have_the_mean_colour_of_what_they_cover():
     assert torch.allclose(picture[:, ~plain], 0.6 * colours[:, laid.tile][:, ~plain])
 
 
+@pytest.mark.parametrize(("size", "side"), [((56, 84), 7), ((60, 84), 9), ((29, 28), 2), ((28, 56), 14)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_each_pixel_is_of_the_nearest_tile_of_all(size, side, seed):
+    rows, columns = round(size[0] / side), round(size[1] / side)
+    cells = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"), 2).double() + 0.5
+    chance = torch.Generator().manual_seed(seed)
+    moved = cells + 0.6 * (torch.rand(rows * columns, 2, generator=chance).view_as(cells).double() - 0.5)
+    points = (moved * torch.tensor([size[0] / rows, size[1] / columns])).view(-1, 2)
+    laid = Mosaic(size, side, seed).tile.view(size)
+    for y in range(0, size[0], 3):
+        for x in range(0, size[1], 3):
+            far = (points - torch.tensor([y + 0.5, x + 0.5])).norm(dim=1)
+            assert float(far[laid[y, x]]) == pytest.approx(float(far.min()), abs=1e-4)
+
+
 def test_gaps_are_where_tiles_meet():
     laid = Mosaic((28, 28), 7, 1)
     tile, gap = laid.tile.view(28, 28), (laid.shade < 1).view(28, 28)
@@ -72,7 +87,12 @@ def test_gradients_are_those_of_finite_differences(chosen):
 
 @pytest.mark.parametrize(
     ("chosen", "says"),
-    [("roller", "there is no brush 'roller'"), ("mosaic:1", "2 to 14 pixels"), ("strokes:0", "must be a stroke")],
+    [
+        ("roller", "there is no brush 'roller'"),
+        ("mosaic:²", "there is no brush"),
+        ("mosaic:1", "2 to 14 pixels"),
+        ("strokes:0", "must be a stroke"),
+    ],
 )
 def test_what_is_no_brush_is_said(chosen, says):
     with pytest.raises(BadInput, match=says):

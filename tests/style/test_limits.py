@@ -45,6 +45,21 @@ def test_black_of_a_mask_is_the_figure_and_may_not_change_unless_told(tmp_path):
     assert most[0].tolist() == [int(51 * level / 255) for level in range(0, 252, 3)]
 
 
+@pytest.mark.parametrize("side", [112, 300, 1000])
+def test_a_figure_of_a_mask_of_another_size_does_not_change_either(tmp_path, side):
+    """Not by the waves that a sharp filter makes at an edge: all pixels whose sources are all figure."""
+    mask = np.zeros((side, side), dtype=np.uint8)
+    mask[:, side // 2 :] = 255
+    Image.fromarray(mask, "L").save(tmp_path / "mask.png")
+    clear = np.zeros((side, side, 4), dtype=np.uint8)
+    clear[..., 3] = 255 - mask
+    Image.fromarray(clear, "RGBA").save(tmp_path / "cut.png")
+    for how in (("alpha", str(tmp_path / "cut.png")), (str(tmp_path / "mask.png"), "grey")):
+        most = allowed((224, 224), 255, 0, *how)
+        assert int(most[:, :111].max()) == 0
+        assert int(most[:, 113:].min()) == 255
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

@@ -26,11 +26,22 @@ def test_colours_of_a_picture_are_those_it_has(tmp_path):
     assert len(colours("recipes/compare/orchard.png:24")) == 24
 
 
+def test_what_lies_hidden_is_no_colour(tmp_path):
+    pixels = np.zeros((20, 20, 4), dtype=np.uint8)
+    pixels[:5], pixels[5:9] = (200, 0, 0, 255), (0, 0, 200, 128)
+    Image.fromarray(pixels, "RGBA").save(tmp_path / "logo.png")
+    assert colours(str(tmp_path / "logo.png")).tolist() == [[0, 0, 200], [200, 0, 0]]
+    Image.new("RGBA", (20, 20)).save(tmp_path / "nothing.png")
+    with pytest.raises(BadInput, match="transparent all over"):
+        colours(str(tmp_path / "nothing.png"))
+
+
 @pytest.mark.parametrize(
     ("palette", "says"),
     [
         ("crimsonish", "no picture file and no list of colours"),
         ("red", "has one colour"),
+        ("recipes/compare/orchard.png:²", "no picture file and no list of colours"),
         ("recipes/compare/orchard.png:1", "asks for 1 colours; 2 to 256"),
     ],
 )

@@ -47,9 +47,10 @@ def test_a_shift_moves_and_repeats_the_edge():
     assert torch.equal(moved[:, 2:, -1], PICTURE[:, :-2, -1])
 
 
-def test_the_seed_says_which_and_all_happen():
-    found = [shaken(PICTURE, seed) for seed in range(24)]
-    assert all(torch.equal(one, shaken(PICTURE, seed)) for seed, one in enumerate(found))
+def test_seed_and_step_say_which_and_all_happen():
+    found = [shaken(PICTURE, 0, step) for step in range(24)]
+    assert all(torch.equal(one, shaken(PICTURE, 0, step)) for step, one in enumerate(found))
+    assert not all(torch.equal(one, shaken(PICTURE, 1, step)) for step, one in enumerate(found))
     assert 2 < sum(torch.equal(one, PICTURE) for one in found) < 12
     assert len({one.sum().item() for one in found}) >= 9
 
@@ -57,7 +58,7 @@ def test_the_seed_says_which_and_all_happen():
 @pytest.mark.parametrize("seed", range(12))
 def test_gradients_pass(seed):
     picture = PICTURE.clone().requires_grad_()
-    shaken(picture, seed).sum().backward()
+    shaken(picture, seed, 0).sum().backward()
     assert picture.grad.isfinite().all()
     assert float(picture.grad.sum()) == pytest.approx(picture.numel(), rel=0.05)
 

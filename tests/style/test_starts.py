@@ -84,6 +84,19 @@ def test_a_poster_nobody_can_read_is_said(text, says):
         poster(text, (224, 224))
 
 
+def test_sixteen_bits_of_grey_are_no_white(tmp_path):
+    Image.fromarray(np.repeat(np.arange(0, 65536, 257, dtype=np.uint16)[None], 14, 0)).save(tmp_path / "scan.png")
+    pixels = start_pixels(str(tmp_path / "scan.png"), (14, 256))
+    assert pixels[0, 0].tolist() == pixels[2, 13].tolist() == list(range(256))
+
+
+@pytest.mark.parametrize("mode", ["F", "LAB"])
+def test_colours_that_are_none_of_a_screen_are_bad_input(tmp_path, mode):
+    Image.new(mode, (28, 28)).save(tmp_path / "odd.tif")
+    with pytest.raises(BadInput, match=rf"odd\.tif has colours of the kind '{mode}'"):
+        start_pixels(str(tmp_path / "odd.tif"), SIZE)
+
+
 def test_an_unknown_start_is_bad_input():
     with pytest.raises(BadInput, match="no picture file and no colour"):
         start_pixels("blurple.png", SIZE)

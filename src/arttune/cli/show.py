@@ -35,7 +35,9 @@ def gallery(
 def film(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     gif: Annotated[Path | None, typer.Option("--out", help="The GIF. Default: film.gif in the run's folder.")] = None,
-    side: Annotated[int, typer.Option(help="About how long the longer side is to be, in pixels.", min=1)] = 448,
+    side: Annotated[
+        int, typer.Option(help="About how long the longer side is to be, in pixels; at least the canvas's own.", min=1)
+    ] = 448,
 ) -> None:
     """Make a GIF of a painting while it was painted."""
     from arttune.report.film import film as filmed

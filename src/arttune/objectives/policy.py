@@ -16,6 +16,7 @@ from trl import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from arttune.rollouts import Rollouts
+from arttune.tuner import art_layer
 
 # Losses that are sums over tokens: what is left out does not change what the rest is divided by.
 SUMS = ("dapo", "cispo")
@@ -94,7 +95,12 @@ class Served(Grouped):
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         if self._scored is not None:
-            self._correct(found[0].detach(), self._scored)
+            ours = found[0].detach()
+            layer = art_layer(self.model)
+            if layer.canvas(layer.current).robust is not None:  # but a server was shown the picture unshaken
+                with torch.no_grad():
+                    ours = super()._get_per_token_logps_and_entropies(*args, **kwargs)[0]
+            self._correct(ours, self._scored)
         return found
 
     def _correct(self, ours: torch.Tensor, inputs: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from arttune.canvas import open_picture
 from arttune.errors import BadInput
 from arttune.report.frames import kept
 
@@ -16,13 +17,15 @@ LONG, SHORT = 1600, 120  # milliseconds of the first and last picture, and of th
 def film(folder: Path, path: Path, side: int = 448) -> int:
     """Write the pictures kept in a run's `folder` as the GIF `path`, scaled so that the longer side is about `side`.
 
-    Pixels stay sharp: the scale is a whole number. Returns how many pictures there are. Raises `BadInput` if there are
-    none.
+    Pixels stay sharp: the scale is a whole number, 1 at least. Returns how many pictures there are. Raises `BadInput`
+    if there are none.
     """
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; name the GIF, such as {path / 'film.gif'}")
     frames = kept(folder)
     if len(frames) < 2:
         raise BadInput(f"{folder} has no frames to make a film of; a run keeps them while it paints")
-    shown = _coloured([Image.open(file).convert("RGB") for file in frames.values()], side)
+    shown = _coloured([open_picture(file).convert("RGB") for file in frames.values()], side)
     path.parent.mkdir(parents=True, exist_ok=True)
     shown[0].save(
         path,

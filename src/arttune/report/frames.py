@@ -29,7 +29,8 @@ def file(folder: Path, step: int) -> Path:
 
 def kept(folder: Path) -> dict[int, Path]:
     """The pictures there are in a run's folder, by step."""
-    return {int(path.stem): path for path in sorted((folder / FOLDER).glob("[0-9]*.png"))}
+    there = sorted((folder / FOLDER).glob("*.png"))
+    return {int(path.stem): path for path in there if path.stem.isdecimal()}
 
 
 class Frames(TrainerCallback):

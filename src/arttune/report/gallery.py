@@ -18,9 +18,10 @@ from typing import Any
 import jinja2
 import torch
 from PIL import Image
-from safetensors import safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
-from arttune.canvas import Painting, to_uint8
+from arttune.canvas import Painting, open_picture, to_uint8
 from arttune.errors import BadInput
 from arttune.records import (
     METRICS,
@@ -73,6 +74,8 @@ class Exhibit:
             raise BadInput(f"{folder} has no {PICTURE}: what it trained is no picture")
         if not (folder / SAMPLES).is_file():
             raise BadInput(f"{folder} has no {SAMPLES}, which has the answers; copy the whole folder of the run")
+        if not (folder / WEIGHTS).is_file():
+            raise BadInput(f"{folder} has no {WEIGHTS}, which has its start; copy the whole folder of the run")
         return cls(
             folder,
             Settings.read(folder / CONFIG, {}),
@@ -91,10 +94,15 @@ class Exhibit:
     @cached_property
     def start(self) -> torch.Tensor:
         """The uint8 pixels it started from, before any brush."""
-        with safe_open(str(self.folder / WEIGHTS), "pt") as held:
-            # What safe_open gives is no mapping: it has keys, but cannot be iterated.
-            found: torch.Tensor = held.get_tensor(next(name for name in held.keys() if name.endswith(".start")))  # noqa: SIM118
-        return found
+        path = self.folder / WEIGHTS
+        try:
+            held = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise BadInput(f"{path} is damaged ({error}); copy it again from where the run was made") from None
+        found = [tensor for name, tensor in held.items() if name.endswith(".start")]
+        if not found:
+            raise BadInput(f"{path} holds no canvas: it is not of the run that painted {self.folder / PICTURE}")
+        return found[0]
 
     @cached_property
     def likeness(self) -> float | None:
@@ -123,7 +131,7 @@ def _shown(one: Exhibit, number: int) -> dict[str, Any]:
     """What the template says of a run."""
     settings, (before, after) = one.settings, (one.scores[0], one.scores[-1])
     made = one.painting.provenance
-    steps, painted = [*one.frames], made.steps if made is not None else None
+    frames = _frames(one, made.steps if made is not None else None)
     held = {} if made is None else {item.name: getattr(made, item.name) for item in fields(made)}
     told = {name: value for name, value in held.items() if value not in (None, [], {}) and name != "scores"}
     return {
@@ -137,8 +145,8 @@ def _shown(one: Exhibit, number: int) -> dict[str, Any]:
         "start": _webp(Painting(one.start).picture),
         "change": _change(one.start, one.painting.pixels),
         "facts": _facts(one),
-        "frames": _frames(one, painted),
-        "at": steps.index(painted) if painted in steps else len(steps) - 1,
+        "frames": frames,
+        "at": next((at for at, frame in enumerate(frames) if frame["picture"] is None), len(frames) - 1),
         "charts": _charts(one),
         "examples": _examples(one.samples),
         "provenance": {name: str(value) for name, value in told.items()},
@@ -153,15 +161,15 @@ def _scored(name: str, score: dict[str, Any]) -> dict[str, Any]:
         "share": 100 * score["accuracy"],
         "low": 100 * low,
         "high": 100 * high,
-        "told": f"{score['correct']} of {score['n']}",
+        "told": f"{score['correct']} of {score['n']} {score['split']} problems",
     }
 
 
 def _frames(one: Exhibit, painted: int | None) -> list[dict[str, Any]]:
     """The moments of training; the picture of the one that became the painting is the painting, and left out here."""
     return [
-        {"step": step, "picture": None if step == painted else _webp(Image.open(path))}
-        for step, path in one.frames.items()
+        {"step": step, "picture": None if step == painted else _webp(open_picture(one.frames[step]))}
+        for step in sorted({*one.frames, *([] if painted is None else [painted])})
     ]
 
 
@@ -215,13 +223,13 @@ def _charts(one: Exhibit) -> list[dict[str, str]]:
 
 
 def _traded(path: list[tuple[float, float]], titles: list[str], one: Exhibit) -> str:
-    """Where a run went between looking like its start and being right; its score on the test problems at the end."""
+    """Where a run went between looking like its start and being right; its reported score at the end."""
     score, alike = one.scores[-1], one.likeness or 0.0
     (low, high), end = score["ci95"], (alike, score["accuracy"])
     series = [
         Series(path, "line faint"),
         Series(path, "ink", titles=titles),
-        Series([end], "accent", [(low, high)], [f"test problems: {end[1]:.1%}"]),
+        Series([end], "accent", [(low, high)], [f"{score['split']} problems: {end[1]:.1%}"]),
     ]
     return _by_likeness("Accuracy by likeness", series)
 

@@ -13,7 +13,7 @@ from arttune.errors import BadInput
 from arttune.given import named_numbers
 from arttune.style.brushes import Brush, brush
 from arttune.style.gamut import Gamut
-from arttune.style.likeness import likeness, scales
+from arttune.style.likeness import ROUNDING, likeness, scales
 from arttune.style.limits import allowed, bounds
 from arttune.style.looks import Looks
 from arttune.style.losses import Patches, Texture, variation
@@ -35,7 +35,7 @@ class Tools:
     gamut: Gamut
     taste: Taste | None = None
     tower: TowerTexture | None = None
-    robust: bool = False
+    robust: int | None = None  # the seed of what the canvas is trained through
 
 
 def tools(looks: Looks, start: torch.Tensor, seed: int, fresh: bool = True, learns: bool = True) -> Tools:
@@ -64,7 +64,7 @@ def tools(looks: Looks, start: torch.Tensor, seed: int, fresh: bool = True, lear
         return made
     losses, tower = _style(looks, start)
     taste = Taste(losses, looks.likeness) if losses or looks.likeness is not None else None
-    return Tools(made.brush, made.gamut, taste, tower, looks.robust)
+    return Tools(made.brush, made.gamut, taste, tower, seed if looks.robust else None)
 
 
 def _begins_legal(looks: Looks, tools: Tools, start: torch.Tensor) -> None:
@@ -81,12 +81,14 @@ def _begins_legal(looks: Looks, tools: Tools, start: torch.Tensor) -> None:
                 f"any of the palette's {len(palette)} colours; raise limit{' and figure_limit' if masked else ''}, or "
                 "take more colours, and such as the start has"
             )
-    if looks.likeness is None or (palette is None and tools.brush is None):
+    if looks.likeness is None:
         return
-    painted = artwork if tools.brush is None else tools.brush.paint(tools.brush.begin(start))
-    found = float(likeness(gamut.shown(gamut.within(painted, start)), artwork))
-    if found < looks.likeness:
+    painted = [artwork] if tools.brush is None else [artwork, tools.brush.paint(tools.brush.begin(start))]
+    found = min(float(likeness(gamut.shown(gamut.within(one, start)), artwork)) for one in painted)
+    if found < looks.likeness + ROUNDING:
         by = " and ".join(name for name, there in (("brush", tools.brush), ("palette", palette)) if there is not None)
+        if not by:
+            raise BadInput(f"likeness {looks.likeness} is nearer to 1 than can be told of this start; lower it")
         raise BadInput(
             f"{by} alone leave the start a likeness of {found:.3f} to itself, less than the {looks.likeness} asked "
             "for; lower likeness, or take smaller tiles, more strokes or more colours"

@@ -37,7 +37,7 @@ def brush(chosen: str, size: tuple[int, int], seed: int = 0) -> Brush | None:
     It is `mosaic` or `strokes`, with the side of the tiles or the number of the strokes behind a colon.
     """
     name, colon, count = chosen.partition(":")
-    if name not in (MOSAIC, STROKES) or (colon and not count.isdigit()):
+    if name not in (MOSAIC, STROKES) or (colon and not count.isdecimal()):
         if chosen == PIXELS:
             return None
         raise BadInput(f"there is no brush {chosen!r}; use pixels, mosaic, strokes, mosaic:{SIDE} or strokes:{NUMBER}")
@@ -65,9 +65,8 @@ class Mosaic:
         points = (grid + 0.6 * (torch.rand(grid.shape, generator=chance) - 0.5)) * torch.tensor(
             [height / rows, width / columns]
         )
-        places = torch.cartesian_prod(torch.arange(height), torch.arange(width)).float() + 0.5
         self.size, self.tiles = size, rows * columns
-        self.tile = torch.cdist(places, points).argmin(dim=1)
+        self.tile = _nearest(size, points.view(rows, columns, 2))
         laid = self.tile.view(height, width)
         gap = torch.zeros(size, dtype=torch.bool)
         gap[:, 1:] |= laid[:, 1:] != laid[:, :-1]
@@ -89,6 +88,24 @@ class Mosaic:
         """Tiles and the gaps between them."""
         tile, shade = self.tile.to(numbers.device), self.shade.to(numbers.device)
         return (numbers[:, tile] * shade).view(3, *self.size)
+
+
+def _nearest(size: tuple[int, int], points: torch.Tensor) -> torch.Tensor:
+    """Which of the points `(rows, columns, 2)`, each within its own cell of a grid, is nearest: `(pixels,)`.
+
+    Only those of the cell that a pixel is in and of two around it can be.
+    """
+    (height, width), (rows, columns, _) = size, points.shape
+    places = torch.cartesian_prod(torch.arange(height), torch.arange(width)).float() + 0.5
+    row = (places[:, 0] * rows / height).long()
+    column = (places[:, 1] * columns / width).long()
+    best, found = torch.full_like(places[:, 0], math.inf), torch.zeros_like(row)
+    for down, across in torch.cartesian_prod(torch.arange(-2, 3), torch.arange(-2, 3)).tolist():
+        r, c = (row + down).clamp(0, rows - 1), (column + across).clamp(0, columns - 1)
+        far = ((places - points[r, c]) ** 2).sum(dim=1)
+        nearer = far < best
+        best, found = torch.where(nearer, far, best), torch.where(nearer, r * columns + c, found)
+    return found
 
 
 class Strokes:

@@ -77,5 +77,5 @@ def share(
         if before is not None and lacks < before[1]:
             power = min(2.0, max(0.1, math.log(lacks / before[1]) / math.log(kept / before[0])))
         before = kept, lacks
-        kept *= 0.995 * ((1 - least) / lacks) ** (1 / power)
+        kept *= min(1.0, 0.995 * ((1 - least) / lacks) ** (1 / power))
     return 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageColor
 
@@ -24,7 +25,7 @@ def colours(palette: str) -> torch.Tensor:
     (median cut, Heckbert 1982), or as many as `FILE:K` says. Raises `BadInput`.
     """
     name, _, count = palette.rpartition(":")
-    if os.path.isfile(palette) or (count.isdigit() and os.path.isfile(name)):
+    if os.path.isfile(palette) or (count.isdecimal() and os.path.isfile(name)):
         file, number = (Path(palette), COLOURS) if os.path.isfile(palette) else (Path(name), int(count))
         if not 2 <= number <= 256:
             raise BadInput(f"palette {palette!r} asks for {number} colours; 2 to 256 can be")
@@ -46,7 +47,11 @@ def listed(chosen: torch.Tensor) -> str:
 
 
 def _of_picture(path: Path, number: int) -> torch.Tensor:
-    table = open_picture(path).convert("RGB").quantize(number, Image.Quantize.MEDIANCUT).getpalette() or []
+    pixels = np.array(open_picture(path).convert("RGBA"))
+    seen = pixels[pixels[..., 3] > 0][None, :, :3]  # not what lies hidden where it is transparent
+    if not seen.size:
+        raise BadInput(f"{path} is transparent all over; a palette needs two colours")
+    table = Image.fromarray(seen).quantize(number, Image.Quantize.MEDIANCUT).getpalette() or []
     kept = {tuple(table[k : k + 3]) for k in range(0, 3 * number, 3) if len(table) >= k + 3}
     if len(kept) < 2:
         raise BadInput(f"{path} has one colour; a palette needs two")

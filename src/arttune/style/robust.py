@@ -47,9 +47,9 @@ def shifted(picture: torch.Tensor, down: int, across: int) -> torch.Tensor:
     return wide[:, most - down : most - down + height, most - across : most - across + width]
 
 
-def shaken(picture: torch.Tensor, seed: int) -> torch.Tensor:
-    """A picture `(3, H, W)` after one of what may happen to it, or of nothing; `seed` says which. Differentiable."""
-    chance = np.random.default_rng(seed)
+def shaken(picture: torch.Tensor, seed: int, step: int) -> torch.Tensor:
+    """A picture `(3, H, W)` after one of what may happen to it, or of nothing, as seed and step say. Differentiable."""
+    chance = np.random.default_rng([seed, step])
     kind = chance.integers(4)
     if kind == 0:
         return jpeg(picture, int(chance.integers(QUALITIES[0], QUALITIES[1] + 1)))

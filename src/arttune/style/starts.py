@@ -68,7 +68,8 @@ def share_of(path: Path, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _grey(picture: Image.Image, size: tuple[int, int]) -> torch.Tensor:
-    return torch.from_numpy(np.array(_fitted(picture, size))).float() / LEVELS
+    # Means alone, because the waves of a sharper filter would pass from one side of an edge to the other.
+    return torch.from_numpy(np.array(_fitted(picture, size, Image.Resampling.BOX))).float() / LEVELS
 
 
 def _upright(path: Path) -> Image.Image:
@@ -76,9 +77,9 @@ def _upright(path: Path) -> Image.Image:
     return ImageOps.exif_transpose(open_picture(path))
 
 
-def _fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _fitted(picture: Image.Image, size: tuple[int, int], by: Image.Resampling = FILTER) -> Image.Image:
     height, width = size
-    return picture if picture.size == (width, height) else ImageOps.fit(picture, (width, height), FILTER)
+    return picture if picture.size == (width, height) else ImageOps.fit(picture, (width, height), by)
 
 
 def poster(text: str, size: tuple[int, int]) -> torch.Tensor:

@@ -75,8 +75,8 @@ class Canvas(nn.Module):
                 return shown
             if self.taste is not None:
                 self.taste.bend(shown, self.start, self.weight)
-            if self.robust:
-                shown = shaken(shown, int(self.shakes))
+            if self.robust is not None:
+                shown = shaken(shown, self.robust, int(self.shakes))
                 self.shakes += 1
         return shown
 
