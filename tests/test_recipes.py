@@ -90,11 +90,9 @@ def toolmind(path: Path) -> Path:
         },
     }
     call = {"function": {"name": "now", "arguments": {"zone": "Oslo"}}}
-    turns = [
-        {"role": "user", "content": "What time is it in Oslo?"},
-        {"role": "assistant", "content": "", "tool_calls": [call]},
-    ]
-    path.write_text("".join(json.dumps({"tools": [tool], "conversations": turns}) + "\n" for _ in range(200)))
+    reply = {"role": "assistant", "content": "", "tool_calls": [call]}
+    turns = [[{"role": "user", "content": f"What time was it in Oslo {i} hours ago?"}, reply] for i in range(200)]
+    path.write_text("".join(json.dumps({"tools": [tool], "conversations": one}) + "\n" for one in turns))
     return path
 
 
@@ -133,8 +131,7 @@ def test_the_recipes_of_the_paper_are_rehearsed(path, tmp_path):
     size = plan.run.model.removeprefix("Qwen/Qwen3.5-").lower()
     changes = {"model": str(shapes(tmp_path, size)), "dtype": "bfloat16"}
     if plan.run.task == "toolmind":
-        data = str(toolmind(tmp_path / "t.jsonl"))
-        changes |= {"data": data, "test_data": data}
+        changes["data"] = str(toolmind(tmp_path / "t.jsonl"))
     plan = replace(plan, run=replace(plan.run, **changes))
     for name in plan.adapters:
         cell = next(cell for cell in plan.cells() if cell.name == name)

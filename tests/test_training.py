@@ -325,3 +325,11 @@ def test_a_finished_run_is_complete_and_one_of_other_settings_is_not_it(tiny_fol
     assert training.complete(replace(chosen, patience=9, learning_rate=0.02), out) == scores
     with pytest.raises(BadInput, match=r"run is a run of another start, steps, see .*config\.yaml"):
         training.complete(replace(chosen, steps=2, start="red"), out)
+
+
+def test_a_begun_run_goes_on_with_another_server(tiny_folder, problems, tmp_path, monkeypatch):
+    chosen, out = settings(tiny_folder, problems, steps=1, validation=0), tmp_path / "run"
+    training.train(chosen, out)
+    (out / "results.json").unlink()
+    training.complete(replace(chosen, patience=9), out)
+    assert Settings.read(out / "config.yaml", {}).patience == 9

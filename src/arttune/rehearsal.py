@@ -15,6 +15,7 @@ from typing import Any
 from peft import get_peft_model
 
 from arttune import adapters, training
+from arttune.evaluate import Decoding
 from arttune.machine import precision
 from arttune.models import Loaded
 from arttune.prompts import PAD, lengths, with_picture
@@ -134,12 +135,15 @@ def rehearse(settings: Settings) -> Rehearsal:
     longest = rows * (prompts.longest + answers.longest)
     # A picture's tokens run once for all rows, a soft prompt's in each; LoRA has none.
     picture = shown if paints else rows * shown
-    asked = max(settings.rows if sampling else 0, min(len(problems.test), 150))
+    row = prompts.longest + most + shown
+    scoring = Decoding(most)
+    scored = min(len(problems.test), scoring.batch_size, max(1, scoring.batch_tokens // row))
+    asked = max(settings.rows if sampling else 0, scored)
     memory = Memory(
         weights=parameters * size,
         trained=trained * 16,
         kept=(longest + picture) * kept_a_token(loaded, settings.adapter, size),
-        cache=asked * (prompts.longest + most + shown) * _cache_a_token(loaded, size),
+        cache=asked * row * _cache_a_token(loaded, size),
     )
     worked = [one for one in problems.train if one.completion is not None][:GRADED]
     turns = problems.train[0].prompt

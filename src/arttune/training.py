@@ -115,7 +115,7 @@ def complete(
             raise BadInput(f"{out} is a run of another {', '.join(other)}, see {out / CONFIG}; choose another folder")
     if not (out / RESULTS).is_file():
         if begun:
-            resume(out, {}, say, judged)
+            resume(out, {name: getattr(settings, name) for name in MOVABLE}, say, judged)
         else:
             shutil.rmtree(out, ignore_errors=True)
             train(settings, out, say, judged)
@@ -140,6 +140,10 @@ def opened(settings: Settings, weightless: bool = False) -> tuple[Problems, Load
         raise BadInput("data is for built-in tasks; your own training file is the task itself")
     task = find(data=test_data if own else data)
     everything = task.load("train")
+    if task.one_file:
+        if test_data not in (None, data):
+            raise BadInput(f"test_data is for tasks with a file for each split; {settings.task} has one for both, data")
+        test_data = data
     # One task serves both splits unless they come from different files: a generated one is made only once.
     test = (task if own or data == test_data else find(data=test_data)).load("test")
     if settings.objective == "sft":

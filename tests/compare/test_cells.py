@@ -8,15 +8,17 @@ from dataclasses import replace
 import pytest
 import yaml
 
+import zoo
 from arttune import training
 from arttune.compare import Comparison, cells, compare, summary
 from arttune.compare.plan import CONTROLS, Cell
 from arttune.errors import BadInput
 from arttune.evaluate import wilson
 from arttune.scoring import Request, open_request
+from test_cli import run as command
 from test_training import problems, settings
 
-__all__ = ["problems"]
+__all__ = ["command", "problems"]
 
 
 @pytest.fixture
@@ -76,13 +78,24 @@ def test_a_trained_cell_is_what_eval_says_of_its_folder(tiny_folder, problems, o
             str(other),
             str(tmp_path / "out" / f"{name}-1"),
             limit=6,
-            max_new_tokens=8,
             dtype="float32",
             threads=1,
         )
         score, samples = open_request(request).run()
         assert found[Cell(name, 1)].answered[1].right == [sample.correct for sample in samples]
         assert found[Cell(name, 1)].answered[1].score["tokens"] == score.tokens
+
+
+def test_every_answer_is_kept(tiny_folder, problems, other, tmp_path):
+    """As long as the run says for its own task, and as long as another task says itself."""
+    chosen = plan(tiny_folder, problems, adapters=[], controls=["blank"], seeds=[0], also=[str(other)])
+    found, longest = compare(chosen, tmp_path / "out")[Cell("blank", 0)].answered, []
+    for one, task in zip(found, ("own", "other"), strict=True):
+        with (tmp_path / "out" / "blank-0" / f"{task}.jsonl").open() as kept:
+            said = [json.loads(line)["completion"] for line in kept]
+        assert len(said) == len(one.right) == 6
+        longest.append(max(len(ids) for ids in zoo.tokenizer()(said)["input_ids"]))
+    assert longest[1] > 5 * longest[0]  # 256 and 8 tokens, which their text is not read as
 
 
 def test_an_interrupted_comparison_goes_on(tiny_folder, problems, tmp_path, monkeypatch):
@@ -168,6 +181,29 @@ def test_what_would_fail_late_is_found_at_once(tiny_folder, problems, other, tmp
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_finds_it_too_and_makes_nothing(command, tiny_folder, problems, other, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    there = {*tmp_path.iterdir(), tmp_path / "c.yaml"}
+    for also, code in ((str(other), 0), ("gsm9k", 2)):
+        (tmp_path / "c.yaml").write_text(plan(tiny_folder, problems, also=[also]).as_yaml())
+        found, said, complaint = command("compare", "c.yaml", "--dry-run")
+        assert found == code, complaint
+        assert ("cells" in said) == (code == 0)
+        assert ("unknown task 'gsm9k'" in complaint) == (code == 2)
+    assert {*tmp_path.iterdir()} == there
+
+
+def test_rates_that_all_go_astray_are_said(tiny_folder, problems, tmp_path, monkeypatch):
+    chosen = plan(tiny_folder, problems, adapters=["lora"], controls=[], rates={"lora": [1, 2]}, seeds=[0])
+
+    def failing(*_):
+        raise FloatingPointError("the gradient is not finite")
+
+    monkeypatch.setattr(training, "train", failing)
+    with pytest.raises(BadInput, match="lora goes astray at all of 1, 2; name lower ones"):
+        compare(chosen, tmp_path / "out")
+
+
 def test_a_file_is_read_as_it_was_written(tiny_folder, problems, other, tmp_path):
     chosen = plan(tiny_folder, problems, also=[str(other)])
     (tmp_path / "c.yaml").write_text(chosen.as_yaml())
@@ -187,6 +223,8 @@ def test_a_file_is_read_as_it_was_written(tiny_folder, problems, other, tmp_path
         ({"seeds": 1}, "must be a list"),
         ({"rates": {"art": [0]}}, "numbers above 0"),
         ({"rates": {"ink": [1]}}, "there is no ink"),
+        ({"rates": {1: [1]}}, "there is no 1"),
+        ({"rates": {"art": [0.01, float("inf")]}}, "learning_rate is inf"),
         ({"validation": 0}, "give one each"),
         ({"steps": 0}, "steps is 0"),
         ({"shots": 0}, "shots is 0"),

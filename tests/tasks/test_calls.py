@@ -114,6 +114,27 @@ def test_rewards_rise_with_what_is_right():
     assert rewards[-2] < 0.7 < rewards[-1] == 1.0
 
 
+def test_what_no_type_holds_is_wrong_and_no_failure():
+    functions = [
+        {
+            "name": "f",
+            "parameters": {
+                "type": "dict",
+                "properties": {"x": {"type": "float"}, "xs": {"type": "array", "items": {"type": "dict"}}},
+            },
+        },
+        {"name": "bare", "parameters": None},
+    ]
+    answers = [("f", {"x": [1.0], "xs": [[{"a": ["1"]}], ""]})]
+    problem = calls.asked([{"role": "user", "content": "?"}], functions, answers, None, "")
+    for arguments in ({"x": 10**400}, {"x": 1, "xs": ["a"]}):
+        assert not calls.grade(problem, calls.write([("f", arguments)])).correct
+        assert calls.reward(problem, calls.write([("f", arguments)])) < 1
+    assert calls.grade(problem, calls.write([("f", {"x": 1})])).correct
+    for tagged in (True, False):
+        assert not calls.grade(problem, calls.write([("bare", {"a": 1})], tagged)).correct
+
+
 def test_schema_has_the_names_of_json_schema():
     found = calls.schema([{"name": "f", "parameters": {"type": "dict", "properties": {"type": {"type": "float"}}}}])
     inner = {"type": "object", "properties": {"type": {"type": "number"}}}

@@ -67,7 +67,12 @@ def test_aqua(tmp_path):
         ("Answer: B", (True, True)),
         ("Answer: (B) 84", (True, True)),
         ("Answer: **B**", (True, True)),
+        ("Answer: B) A bus", (True, True)),
         ("Answer: C", (False, True)),
+        ("Answer: B or C", (False, False)),
+        ("Answer: B, C or D", (False, False)),
+        ("Answer: (B) and (C), I think", (False, False)),
+        ("Answer: A, B, C, D, E", (False, False)),
         ("Answer: Bees", (False, False)),
         ("B", (False, False)),
     ):
@@ -89,6 +94,22 @@ def test_math500(tmp_path):
         assert task.grade(problem, text).correct == right, text
     with pytest.raises(BadInput, match="no problems to train on"):
         task.load("train")
+
+
+@pytest.mark.parametrize(
+    ("gold", "said", "right"),
+    [
+        *(("6", said, True) for said in ("6", "$6$", "**6**", "6.", "6 square units", "x = 6", r"\boxed{6}", r"\(6\)")),
+        *(("6", said, False) for said in ("5 or 6", "not 6", "1, 2, 3, 4, 5, 6", "5, 6", "7", "six")),
+        *((r"\frac{3}{4}", said, True) for said in ("3/4", "3/4.", "0.75", r"$\frac34$")),
+        ("(1,2)", "(1, 2)", True),
+        (r"10\%", "10%", True),
+    ],
+)
+def test_an_answer_of_math500_is_read_as_a_whole(tmp_path, gold, said, right):
+    task = get_task("math500", lines(tmp_path / "m.jsonl", {"problem": "?", "answer": gold}))
+    (problem,) = task.load("test")
+    assert task.grade(problem, f"So\nAnswer: {said}").correct == right
 
 
 def test_the_data_folder_is_read_gzip_or_not(tmp_path, monkeypatch):
@@ -280,11 +301,27 @@ def test_a_bad_upstream_file_is_named_with_its_line(tmp_path):
         get_task("svamp", lines(tmp_path / "s.jsonl", SVAMP | {"Answer": "many"})).load("test")
     with pytest.raises(BadInput, match="no '#### N' line"):
         get_task("gsm8k", lines(tmp_path / "g.jsonl", {"question": "q", "answer": "5"})).load("test")
+    row = {"question": "q", "options": "A)1", "rationale": "r", "correct": "A"}
+    with pytest.raises(BadInput, match=r"a\.jsonl, line 1: not as AQuA-RAT publishes its rows"):
+        get_task("aqua", lines(tmp_path / "a.jsonl", row)).load("test")
+    with pytest.raises(BadInput, match=r"m\.jsonl, line 1: not as MATH-500 publishes its rows"):
+        get_task("math500", lines(tmp_path / "m.jsonl", {"problem": 5, "answer": "5"})).load("test")
     with pytest.raises(BadInput, match="no such file"):
         get_task("svamp", tmp_path / "missing.jsonl").load("test")
     (tmp_path / "zip.jsonl.gz").write_bytes(b"not gzip")
     with pytest.raises(BadInput, match="cannot be read"):
         get_task("svamp", tmp_path / "zip.jsonl.gz").load("test")
+
+
+def test_how_own_answers_are_graded_is_told_by_both_files(tmp_path):
+    path = lines(tmp_path / "own.jsonl", {"prompt": "1 + 1?", "answer": "2"})
+    test = lines(
+        tmp_path / "test.jsonl", {"prompt": "Half?", "answer": "1/2"}, {"prompt": "France?", "answer": "Paris"}
+    )
+    task = get_task(str(path), test)
+    half, france = task.load("test")
+    assert not task.grade(half, "1").correct
+    assert task.grade(france, "Paris").correct
 
 
 def test_unknown_names(tmp_path):

@@ -142,6 +142,12 @@ def test_bfcl(tmp_path):
         only("bfcl:multiple", tmp_path)
     with pytest.raises(BadInput, match="no problems to train on"):
         get_task("bfcl").load("train")
+    with pytest.raises(BadInput, match="has no folder simple_python; for one category's own folder use bfcl:"):
+        get_task("bfcl", folder).load("test")
+    lines(folder / "test.jsonl", asked | {"question": [[], []]})
+    lines(folder / "possible_answer.jsonl", {"id": "multiple_0", "ground_truth": []})
+    with pytest.raises(BadInput, match=r"test\.jsonl, line 1: not as BFCL publishes its rows"):
+        only("bfcl:multiple", tmp_path)
     with pytest.raises(BadInput, match="no category 'java'; there are simple_python"):
         get_task("bfcl:java")
 
@@ -167,9 +173,20 @@ def test_toolmind(tmp_path):
     other = whole | {"tools": [{"type": "function", "function": tool | {"name": "clock"}}]}
     text = {name: json.dumps(value) for name, value in whole.items()}
     odd = whole | {"tools": [{"function": {"name": "now", "parameters": None}}]}
-    path = lines(tmp_path / "t.jsonl", *[whole] * 20, text, plain, other, odd, whole | {"conversations": [user]})
+    paid = {"function": {"name": "pay", "arguments": {"items": [{"price": 3}]}}}
+    untyped = {
+        "tools": [{"function": {"name": "pay", "parameters": {"properties": {"items": {"type": "array"}}}}}],
+        "conversations": [user, {"role": "assistant", "tool_calls": [paid]}],
+    }
+    named = [
+        whole | {"conversations": [{"role": "user", "content": f"{i}: Oslo?"}, *whole["conversations"][1:]]}
+        for i in range(19)
+    ]
+    nothing = whole | {"conversations": [user]}
+    path = lines(tmp_path / "t.jsonl", whole, *named, text, whole, plain, other, odd, untyped, nothing)
     train, test = (get_task("toolmind", path).load(split) for split in ("train", "test"))
-    assert (len(train), len(test)) == (19, 2)
+    assert [one.question for one in test] == ["0: Oslo?"]  # the last has a prompt that is also one to train on
+    assert len(train) == 20
     problem = train[0]
     assert problem.prompt == [user]
     assert calls.read(problem.completion or "") == [("now", {"zone": "Oslo"})]
@@ -192,4 +209,6 @@ def test_real_dialogues_and_queries_are_read():
         assert all(problem.tools for problem in problems)
     irrelevant = get_task("bfcl:irrelevance").load("test")
     assert all(problem.columns["answers"] == [] for problem in irrelevant)
-    assert len(get_task("bfcl").load("test")) == 1276
+    every = get_task("bfcl").load("test")
+    assert len(every) == 1276
+    assert len({Path(one.where.split(",")[0]).parent.name for one in every[:7]}) == 7

@@ -30,7 +30,8 @@ def compare(
     adapters: art, lora, soft-prompt.
     controls: none, instruction, few-shot, random-string, blank, noise, artwork.
     seeds: [0, 1, 2].
-    rates: of each adapter; the best on validation problems, after search_steps, is taken.
+    rates: of each adapter; of those that are, after search_steps, within a standard error of the best on validation
+    problems, the one that has learned most is taken.
     also: further tasks to score all on.
     instructions: what one might write; the best on validation problems is the control.
     shots: worked examples of few-shot.
@@ -39,10 +40,12 @@ def compare(
     """
     from arttune.compare import Comparison, summary
     from arttune.compare import compare as run
+    from arttune.compare.cells import check
     from arttune.compare.plan import Cell
 
     plan = Comparison.read(config)
     if dry_run:
+        check(plan)
         trained = [cell for cell in plan.cells() if cell.name in plan.adapters]
         out.print(
             f"{len(plan.cells())} cells, {len(trained)} of them trained, after {plan.searches} shorter runs", "\n"

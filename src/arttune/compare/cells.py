@@ -57,6 +57,13 @@ class Result:
         return cls(**held | {"answered": [Answered(**one) for one in held["answered"]]})
 
 
+def check(plan: Comparison) -> None:
+    """Raises `BadInput` for what is wrong with a comparison's input, without the model's weights."""
+    hall = Hall(plan, Path(), lambda line: None)
+    hall.opened = training.opened(plan.run, weightless=True)
+    hall.check()
+
+
 def compare(
     plan: Comparison,
     out: Path,
@@ -185,7 +192,7 @@ class Hall:
         put: controls.Put = lambda one: one,
         split: str = "test",
     ) -> Answered:
-        run = self.plan.run
+        run, own = self.plan.run, task.name == self.tasks[0][0].name
         score, samples = evaluate(
             model,
             self.opened[1].tokenizer,
@@ -196,8 +203,15 @@ class Hall:
             adapter=cell.name,
             seed=cell.seed,
             picture_tokens=tokens,
-            decoding=Decoding(run.max_new_tokens or task.max_new_tokens, presence_penalty=run.presence_penalty),
+            decoding=Decoding(
+                (run.max_new_tokens if own else None) or task.max_new_tokens, presence_penalty=run.presence_penalty
+            ),
         )
+        if split == "test":
+            said = [{"question": one.question, "answer": one.answer, "completion": one.completion} for one in samples]
+            path = self.out / cell.folder / f"{task.name.replace(':', '_')}.jsonl"
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in said))
         return Answered(score.as_dict(), [sample.correct for sample in samples])
 
     def _rate(self, name: str) -> float:
@@ -211,6 +225,9 @@ class Hall:
             return rates[0]
         if name not in self.rates:
             tried = [self._tried(name, rate) for rate in rates]
+            if all(learned == -math.inf for *_, learned, _ in tried):
+                told = ", ".join(f"{rate:g}" for rate in rates)
+                raise BadInput(f"rates: {name} goes astray at all of {told}; name lower ones")
             leader = max(share - error for share, error, *_ in tried)
             self.rates[name] = max((learned, rate) for share, _, learned, rate in tried if share >= leader)[1]
         return self.rates[name]

@@ -16,12 +16,13 @@ from transformers import PreTrainedTokenizerBase
 
 from arttune.canvas import Painting
 from arttune.compare.plan import Cell, Comparison
+from arttune.errors import BadInput
 from arttune.loading import shown
 from arttune.models import Loaded
 from arttune.objectives import Problems
 from arttune.prompts import with_instruction, with_prefix
 from arttune.style.starts import start_pixels
-from arttune.tasks import Problem
+from arttune.tasks import Problem, Task
 from arttune.tasks.task import Message
 from arttune.tuner import ArtConfig
 
@@ -52,7 +53,11 @@ def wording(
         tried: list[Put] = [told(text) for text in plan.instructions]
         return tried[0] if len(tried) == 1 else max(tried, key=right)
     if cell.name == "few-shot":
-        examples = random.Random(cell.seed).sample(problems.train, plan.shots)
+        solved = [one for one in problems.train if solution(problems.task, one) is not None]
+        if len(solved) < plan.shots:
+            raise BadInput(f"shots is {plan.shots}, but {len(solved)} training problems have a reply that is right")
+        drawn = random.Random(cell.seed).sample(solved, plan.shots)
+        examples = [replace(one, completion=solution(problems.task, one)) for one in drawn]
         return lambda one: replace(one, prompt=with_examples(one, examples))
     if cell.name == "random-string":
         text = random_string(loaded.tokenizer, canvas.tokens, cell.seed)
@@ -65,15 +70,24 @@ def told(instruction: str) -> Put:
     return lambda one: replace(one, prompt=with_instruction(one.prompt, instruction))
 
 
+def solution(task: Task, problem: Problem) -> str | None:
+    """A reply to a training problem that the task's own grade finds right: the worked one, or else the answer."""
+    told = (problem.completion, problem.columns.get("chosen"), problem.answer, f"Answer: {problem.answer}")
+    return next((one for one in told if isinstance(one, str) and task.grade(problem, one).correct), None)
+
+
 def with_examples(problem: Problem, examples: list[Problem]) -> list[Message]:
-    """The conversation with solved problems before it, as earlier turns; what their system turns say is theirs too."""
+    """The conversation with problems and their completions before it, as earlier turns.
+
+    What their system turns say is theirs too.
+    """
     first = 1 if problem.prompt[0]["role"] == "system" else 0
     before: list[Message] = []
     for one in examples:
         system = one.prompt[0]["content"] if one.prompt[0]["role"] == "system" else None
         turns = one.prompt[system is not None :]
         before += with_prefix(turns, f"{system}\n") if system else turns
-        before.append({"role": "assistant", "content": one.completion or str(one.answer)})
+        before.append({"role": "assistant", "content": str(one.completion)})
     return [*problem.prompt[:first], *before, *problem.prompt[first:]]
 
 

@@ -76,7 +76,7 @@ class Comparison:
             raise BadInput(f"controls has an artwork, but artwork is {self.artwork}; name a picture file")
         wrong = [name for name in self.rates if name not in ADAPTERS]
         if wrong:
-            raise BadInput(f"rates: there is no {', '.join(wrong)}; use {', '.join(ADAPTERS)}")
+            raise BadInput(f"rates: there is no {', '.join(map(str, wrong))}; use {', '.join(ADAPTERS)}")
         usual = RATES if self.run.objective == "sft" else RATES | GENTLE
         self.rates = {name: self.rates.get(name, usual[name]) for name in self.adapters}
         for name, values in self.rates.items():
@@ -93,7 +93,8 @@ class Comparison:
         for cell in self.cells():  # what is wrong with any of them is wrong at once
             replace(self.run, seed=cell.seed)
             if cell.name in self.adapters:
-                self.settings(cell, self.rates[cell.name][0])
+                for rate in self.rates[cell.name]:
+                    self.settings(cell, rate)
 
     @classmethod
     def own(cls) -> list[str]:

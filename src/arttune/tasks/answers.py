@@ -1,7 +1,7 @@
 """The `Answer:` format: how it is asked for, found, compared and rewarded.
 
-As the authors of ART score it (github.com/jinymusim/ART): the last `Answer:` in the output counts, letter case aside;
-`$`, commas and spaces are dropped from numbers; an output without the marker scores 0.
+Numbers are scored as the authors of ART do it (github.com/jinymusim/ART): the last `Answer:` that a number follows
+counts, letter case aside; commas and white space are dropped from numbers, line breaks too; an output without scores 0.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ NUMBER_SUFFIX = "\n\nEnd your response with: Answer: <number>"
 SUFFIX = "\n\nEnd your response with: Answer: <answer>"
 MARK = re.compile(r"answer:", re.IGNORECASE)
 NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)")
+MARKED_NUMBER = re.compile(r"answer:\s*\$?\s*(-?(?:\d[\d,\s]*(?:\.\d+)?|\.\d+))", re.IGNORECASE)
 # Reward of a wrong number by its relative error, as the ART authors have it; a right answer has 1.
 NEAR = ((Decimal("0.01"), 0.4), (Decimal("0.1"), 0.2))
 MARKED, UNMARKED = 0.1, 0.01
@@ -76,26 +77,30 @@ def same_math(gold: str, found: str) -> bool:
     return verify(parse(gold, parsing_timeout=limit), parse(found, parsing_timeout=limit), timeout_seconds=limit)
 
 
+def marked_number(text: str) -> Decimal | None:
+    """The number after the last `Answer:` that has one."""
+    found = MARKED_NUMBER.findall(text)
+    return number(found[-1]) if found else None
+
+
 def grade_number(problem: Problem, text: str) -> Grade:
-    """The ART authors' grade: right if the marked answer is the gold number."""
-    found = marked(text)
-    if found is None or number(found) is None:
-        return Grade(False, False)
-    return Grade(same_number(problem.answer or "", found), True)
+    """The ART authors' grade: right if the marked number is the gold one."""
+    found = marked_number(text)
+    return Grade(found is not None and found == number(problem.answer), found is not None)
 
 
 def reward_number(problem: Problem, text: str) -> float:
     """The ART authors' training reward, from 0 to 1.
 
-    1.0 for the gold number after the marker; 0.4 for one within 1 % of it, 0.2 within 10 %, 0.1 for the marker with
-    anything else; 0.01 for a number without the marker.
+    1.0 for the gold number after the marker; 0.4 for one within 1 % of it, 0.2 within 10 %, 0.1 for any other; 0.01
+    for a number without the marker.
     """
-    if grade_number(problem, text).correct:
-        return 1.0
-    if not MARK.search(text):
+    gold, found = number(problem.answer), marked_number(text)
+    if found is None:
         return UNMARKED if NUMBER.search(text) else 0.0
-    gold, found = number(problem.answer), number(marked(text))
-    if gold and found is not None:
+    if found == gold:
+        return 1.0
+    if gold:
         for error, reward in NEAR:
             if abs(found - gold) <= error * abs(gold):
                 return reward

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from arttune.tasks.answers import marked
-from arttune.tasks.sources import rows
+from arttune.tasks.sources import problems_of, rows
 from arttune.tasks.task import Grade, Problem, Task, stepped
 
 ASK = "\n\nEnd your response with: Answer: <letter>"
 LETTER = re.compile(r"\W*([A-E])\b")
+ANOTHER = re.compile(r"\W*(?:or|and)\W+[A-E]\b|\W+[A-E]\W*(?:$|,|(?:or|and)\b)")  # behind the first letter
 # How rationales name the right option in their last line.
 NAMED = re.compile(r"\n[^\n]*\b(?:answer|ans|option|choice|correct)\b[^\n]*\Z", re.IGNORECASE)
 
@@ -21,7 +22,7 @@ def aqua(data: Path | None = None) -> Task:
 
     def load(split: str) -> list[Problem]:
         needed = ("question", "options", "rationale", "correct")
-        return [_problem(row, where) for where, row in rows("aqua", ("deepmind/aqua_rat", "raw"), split, needed, data)]
+        return problems_of(rows("aqua", ("deepmind/aqua_rat", "raw"), split, needed, data), _problem, "AQuA-RAT")
 
     def reward(problem: Problem, text: str) -> float:
         return stepped(_grade(problem, text))
@@ -30,6 +31,8 @@ def aqua(data: Path | None = None) -> Task:
 
 
 def _problem(row: dict[str, Any], where: str) -> Problem:
+    if not isinstance(row["options"], list):
+        raise TypeError("options are no list")
     options = "\n".join(re.sub(r"^([A-E])\)\s*", r"\1) ", option) for option in row["options"])
     prompt = [{"role": "user", "content": f"{row['question']}\n{options}{ASK}"}]
     work = NAMED.sub("", row["rationale"]).strip()
@@ -37,6 +40,8 @@ def _problem(row: dict[str, Any], where: str) -> Problem:
 
 
 def _grade(problem: Problem, text: str) -> Grade:
-    """Right if the marked answer begins with the right letter."""
-    found = LETTER.match(marked(text) or "")
-    return Grade(found is not None and found.group(1) == problem.answer, found is not None)
+    """Right if the marked answer begins with the right letter and does not go on with another."""
+    found = LETTER.match(said := marked(text) or "")
+    if found is None or ANOTHER.match(said, found.end()):
+        return Grade(False, False)
+    return Grade(found.group(1) == problem.answer, True)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from arttune.errors import BadInput
 from arttune.tasks import calls
-from arttune.tasks.sources import hub_file, local_file, read_jsonl
+from arttune.tasks.sources import hub_file, local_file, problems_of, read_jsonl
 from arttune.tasks.task import Problem, Task
 
 CATEGORIES = (
@@ -33,7 +34,11 @@ def bfcl(data: Path | None = None, category: str | None = None) -> Task:
     def load(split: str) -> list[Problem]:
         if split != "test":
             raise BadInput("bfcl has no problems to train on; train on sgd, seal_tools or toolmind, and score on bfcl")
-        return [problem for one in chosen for problem in _problems(one, data)]
+        if category is None and data is not None and not (data / CATEGORIES[0]).is_dir():
+            raise BadInput(f"{data} has no folder {CATEGORIES[0]}; for one category's own folder use bfcl:<category>")
+        # In turn, so that the first of them are of all categories.
+        turns = zip_longest(*(_problems(one, data) for one in chosen))
+        return [problem for turn in turns for problem in turn if problem is not None]
 
     name = "bfcl" if category is None else f"{PREFIX}{category}"
     return Task(name, "function calling in seven categories, to score only", load, calls.grade, calls.reward, 256)
@@ -48,7 +53,7 @@ def _problems(category: str, data: Path | None) -> list[Problem]:
         missing = next((where for where, row in asked if row["id"] not in truth), None)
         if missing:
             raise BadInput(f"{missing}: possible_answer has no line with this id")
-    return [_problem(row, truth.get(row["id"], []), where) for where, row in asked]
+    return problems_of(asked, lambda row, where: _problem(row, truth.get(row["id"], []), where), "BFCL")
 
 
 def _file(category: str, kind: str, data: Path | None) -> Path:

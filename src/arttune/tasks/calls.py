@@ -114,7 +114,7 @@ def _nested(value: Any) -> Any:
 
 
 def _declared(functions: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    return next((function for function in functions if function["name"] == name), {}).get("parameters", {})
+    return next((function for function in functions if function["name"] == name), {}).get("parameters") or {}
 
 
 def _same(functions: list[dict[str, Any]], accepted: Accepted, call: Call) -> bool:
@@ -148,7 +148,10 @@ def _fits(declared: dict[str, Any], accepted: list[Any], value: Any) -> bool:
     items = declared.get("items")
     inner = TYPES.get(str(items.get("type")), str) if kind is list and isinstance(items, dict) else None
     if kind is float and type(value) is int:
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            return False
     typed, variable = _typed(value, accepted, kind, inner)
     if not typed:
         return False
@@ -180,11 +183,15 @@ def _inside(value: Any, accepted: list[Any], inner: type | None) -> bool:
     )
 
 
-def _object(value: dict[str, Any], accepted: Any) -> bool:
+def _object(value: Any, accepted: Any) -> bool:
     """BFCL's `dict_checker`, of one accepted object."""
-    return all(
-        name in accepted and _bare(field) in [_bare(one) for one in accepted[name]] for name, field in value.items()
-    ) and all(name in value or "" in fields for name, fields in accepted.items())
+    return (
+        isinstance(value, dict)
+        and all(
+            name in accepted and _bare(field) in [_bare(one) for one in accepted[name]] for name, field in value.items()
+        )
+        and all(name in value or "" in fields for name, fields in accepted.items())
+    )
 
 
 def _bare(value: Any) -> Any:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from arttune.errors import BadInput
-from arttune.tasks.answers import GRADERS, is_number, marked, reward_number
+from arttune.tasks.answers import GRADERS, grade_number, is_number, marked, reward_number
 from arttune.tasks.sources import read_jsonl
 from arttune.tasks.task import Grade, Problem, Task, stepped
 
@@ -38,21 +38,25 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
     and takes the grader's place. Raises `BadInput` naming the file and line, or a reward that cannot be called.
     """
     everything = _problems(path, reward)
+    scored = _problems(test, reward) if test is not None else []
     if grader is not None and grader not in GRADERS:
         raise BadInput(f"unknown grader {grader!r}; there are {', '.join(GRADERS)}")
     function = reward_function(reward) if reward else None
     # Spread over the file, which may be sorted by kind.
     kept = range(len(everything) - 1, -1, -5)
-    uses_marker = any(marked(_told(p) or p.question) for p in everything)
-    grader = grader or ("number" if all(is_number(_gold(p)) for p in everything) else "exact")
+    every = [*everything, *scored]
+    uses_marker = any(marked(_told(p) or p.question) for p in every)
+    grader = grader or ("number" if all(is_number(_gold(p)) for p in every) else "exact")
     same = GRADERS[grader]
 
     def load(split: str) -> list[Problem]:
         if test is not None:
-            return everything if split == "train" else _problems(test, reward)
+            return everything if split == "train" else scored
         return [problem for i, problem in enumerate(everything) if (i in kept) == (split == "test")]
 
     def grade(problem: Problem, text: str) -> Grade:
+        if function is None and grader == "number" and uses_marker:
+            return grade_number(replace(problem, answer=_gold(problem)), text)
         found = marked(text) if uses_marker else text.strip()
         if function is None:
             return Grade(bool(found) and same(_gold(problem), str(found)), bool(found))

@@ -12,7 +12,7 @@ from typing import Any
 
 from arttune.errors import BadInput
 from arttune.tasks.answers import NUMBER_SUFFIX, grade_number, reward_number
-from arttune.tasks.sources import rows
+from arttune.tasks.sources import problems_of, rows
 from arttune.tasks.task import Problem, Task
 
 
@@ -21,7 +21,7 @@ def gsm8k(data: Path | None = None) -> Task:
 
     def load(split: str) -> list[Problem]:
         found = rows("gsm8k", ("openai/gsm8k", "main"), split, ("question", "answer"), data)
-        return [_problem(row, where) for where, row in found]
+        return problems_of(found, _problem, "GSM8K")
 
     about = "grade-school word problems of several steps, 7,473 to train on"
     return Task("gsm8k", about, load, grade_number, reward_number, 512)

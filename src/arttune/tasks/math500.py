@@ -5,12 +5,16 @@ The answer stands after `Answer:`, in LaTeX or not, and math-verify compares it 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 from arttune.errors import BadInput
 from arttune.tasks.answers import SUFFIX, marked, same_math
-from arttune.tasks.sources import rows
+from arttune.tasks.sources import problems_of, rows
 from arttune.tasks.task import Grade, Problem, Task, stepped
+
+MATH = re.compile(r"\$|\\\(|\\\[|\\boxed")  # what says itself where its LaTeX begins
 
 
 def math500(data: Path | None = None) -> Task:
@@ -20,10 +24,7 @@ def math500(data: Path | None = None) -> Task:
         if split != "test":
             raise BadInput("math500 has no problems to train on; train on gsm8k or svamp, and score on math500")
         found = rows("math500", ("HuggingFaceH4/MATH-500", None), split, ("problem", "answer"), data)
-        return [
-            Problem([{"role": "user", "content": row["problem"] + SUFFIX}], None, str(row["answer"]), where=where)
-            for where, row in found
-        ]
+        return problems_of(found, _problem, "MATH-500")
 
     def reward(problem: Problem, text: str) -> float:
         return stepped(_grade(problem, text))
@@ -31,8 +32,18 @@ def math500(data: Path | None = None) -> Task:
     return Task("math500", "competition mathematics, to score only", load, _grade, reward, 1024)
 
 
+def _problem(row: dict[str, Any], where: str) -> Problem:
+    return Problem([{"role": "user", "content": row["problem"] + SUFFIX}], None, str(row["answer"]), where=where)
+
+
 def _grade(problem: Problem, text: str) -> Grade:
-    """Right if math-verify finds the marked answer, LaTeX or not, equal to the gold one."""
+    """Right if math-verify finds the marked answer, LaTeX or not, equal to the gold one.
+
+    The answer is read as a whole: of words it would take the last number, whatever they say of it.
+    """
     found = marked(text)
-    gold = f"${problem.answer}$"
-    return Grade(found is not None and (same_math(gold, found) or same_math(gold, f"${found}$")), found is not None)
+    if found is None:
+        return Grade(False, False)
+    bare = found.strip("*").strip().removesuffix(".")
+    whole = bare if MATH.search(bare) else f"${bare}$"
+    return Grade(same_math(f"${problem.answer}$", whole), True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from arttune.errors import BadInput
 from arttune.tasks import calls
-from arttune.tasks.sources import own_file, read_jsonl
+from arttune.tasks.sources import own_file, problems_of, read_jsonl
 from arttune.tasks.task import Problem, Task
 
 TYPES = {"str": "string", "int": "integer", "float": "float", "bool": "boolean"}
@@ -28,7 +28,7 @@ def seal_tools(data: Path | None = None) -> Task:
 
     def load(split: str) -> list[Problem]:
         found = read_jsonl(data or own_file("seal_tools", split), ("query", "calling", "conversations"))
-        problems = [_problem(row, where) for where, row in found]
+        problems = problems_of(found, _problem, "Seal-Tools")
         return [one for one in problems if calls.grade(one, str(one.completion)).correct]
 
     about = "one to five calls of many functions, 1,400 to train on"

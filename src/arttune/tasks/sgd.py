@@ -12,7 +12,7 @@ from typing import Any
 
 from arttune.errors import BadInput
 from arttune.tasks import calls
-from arttune.tasks.sources import own_file, read_jsonl
+from arttune.tasks.sources import own_file, problems_of, read_jsonl
 from arttune.tasks.task import Message, Problem, Task
 
 # The day on which all dialogues play, and what the services take.
@@ -25,9 +25,10 @@ def sgd(data: Path | None = None) -> Task:
 
     def load(split: str) -> list[Problem]:
         turns = data or own_file("sgd", split)
-        services = {row["service_name"]: row for _, row in read_jsonl(turns.with_name(f"schema_{split}.jsonl"))}
+        schema = read_jsonl(turns.with_name(f"schema_{split}.jsonl"), ("service_name", "slots", "intents"))
+        services = {row["service_name"]: row for _, row in schema}
         found = read_jsonl(turns, ("services", "history", "turn", "user_frames"))
-        problems = [_problem(row, services, where) for where, row in found]
+        problems = problems_of(found, lambda row, where: _problem(row, services, where), "SGD")
         return [one for one in problems if calls.grade(one, str(one.completion)).correct]
 
     return Task("sgd", "the next service call in a dialogue, 4,800 to train on", load, calls.grade, calls.reward, 128)

@@ -6,7 +6,7 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,25 @@ def rows(
         return [(f"{hub[0]}, {split} problem {i}", row) for i, row in enumerate(fetched, start=1)]
     except Exception as error:
         raise _unfetched(hub[0], error) from None
+
+
+def problems_of(
+    found: Iterable[tuple[str, dict[str, Any]]], make: Callable[[dict[str, Any], str], Any], source: str
+) -> list[Any]:
+    """What `make` makes of each row and the words for where it stands.
+
+    Raises `BadInput` naming the row, if it is none such as `source` publishes.
+    """
+    made = []
+    for where, row in found:
+        try:
+            made.append(make(row, where))
+        except BadInput:
+            raise
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            said = f"{type(error).__name__}: {error}"
+            raise BadInput(f"{where}: not as {source} publishes its rows ({said})") from None
+    return made
 
 
 def local_file(folder: str, name: str) -> Path | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from arttune.errors import BadInput
 from arttune.tasks.answers import NUMBER_SUFFIX, grade_number, plain, reward_number
-from arttune.tasks.sources import rows
+from arttune.tasks.sources import problems_of, rows
 from arttune.tasks.task import Problem, Task
 
 
@@ -21,7 +21,7 @@ def svamp(data: Path | None = None) -> Task:
 
     def load(split: str) -> list[Problem]:
         found = rows("svamp", ("ChilleD/SVAMP", None), split, ("Body", "Question", "Answer"), data)
-        return [_problem(row, where) for where, row in found]
+        return problems_of(found, _problem, "SVAMP")
 
     return Task("svamp", "one-step arithmetic word problems, 700 to train on", load, grade_number, reward_number, 64)
 

@@ -43,7 +43,8 @@ class Grade:
 class Task:
     """A named set of problems with its grade and its reward. `load(split)` gives the problems of `train` or `test`.
 
-    A reward is above that of every wrong answer where the grade is correct; None says that it cannot be told.
+    A reward is above that of every wrong answer where the grade is correct; None says that it cannot be told. Where
+    both splits come from `one_file`, a file that stands in for it is for both.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Task:
     grade: Callable[[Problem, str], Grade]
     reward: Callable[[Problem, str], float | None]
     max_new_tokens: int
+    one_file: bool = False
 
 
 def stepped(grade: Grade) -> float:

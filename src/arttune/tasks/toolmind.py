@@ -2,20 +2,19 @@
 
 Of its parts the conversations after Glaive. A problem is one up to the assistant's first turn, and right are the calls
 that are made there, exactly; the reasoning in front of them is not supervised on. Where the first reply makes no call
-that the offered functions declare, there is no problem. Every twentieth is for scoring.
+that the offered functions declare, or one that their types do not allow, there is no problem. Every twentieth is for
+scoring, unless its prompt is also one to train on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from arttune.errors import BadInput
 from arttune.tasks import calls
-from arttune.tasks.sources import hub_file, local_file, read_jsonl
+from arttune.tasks.sources import hub_file, local_file, problems_of, read_jsonl
 from arttune.tasks.task import Problem, Task
 
 HUB, PART = "Nanbeige/ToolMind", "open_datasets/glaive-function-calling-v2-query.jsonl"
@@ -27,22 +26,20 @@ def toolmind(data: Path | None = None) -> Task:
 
     def load(split: str) -> list[Problem]:
         path = data or local_file("toolmind", "train") or hub_file(HUB, PART)
-        found = [one for where, row in read_jsonl(path, ("conversations", "tools")) for one in _checked(row, where)]
+        made = problems_of(read_jsonl(path, ("conversations", "tools")), _problem, "ToolMind")
+        found = [one for one in made if one is not None and calls.grade(one, str(one.completion)).correct]
         kept = range(len(found) - 1, -1, -EVERY)
-        return [problem for i, problem in enumerate(found) if (i in kept) == (split == "test")]
+        train = [problem for i, problem in enumerate(found) if i not in kept]
+        if split == "train":
+            return train
+        known = {json.dumps([one.prompt, one.tools]) for one in train}
+        return [found[i] for i in reversed(kept) if json.dumps([found[i].prompt, found[i].tools]) not in known]
 
     about = "function calls in conversations, from the hub"
-    return Task("toolmind", about, load, calls.grade, calls.reward, 256)
+    return Task("toolmind", about, load, calls.grade, calls.reward, 256, one_file=True)
 
 
-def _checked(row: dict[str, Any], where: str) -> list[Problem]:
-    try:
-        return list(_problems(row, where))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{where}: not as ToolMind publishes its rows ({type(error).__name__}: {error})") from None
-
-
-def _problems(row: dict[str, Any], where: str) -> Iterator[Problem]:
+def _problem(row: dict[str, Any], where: str) -> Problem | None:
     """The problem in a conversation, if it holds one."""
     turns = _parsed(row["conversations"])
     before = list(takewhile(lambda turn: turn["role"] in ("system", "user"), turns))
@@ -56,10 +53,10 @@ def _problems(row: dict[str, Any], where: str) -> Iterator[Problem]:
     calling = [_call(one["function"]) for one in _parsed(reply.get("tool_calls") or [])]
     known = all(name in declared and set(arguments) <= set(declared[name]) for name, arguments in calling)
     if not calling or not known or not any(turn["role"] == "user" for turn in before):
-        return
+        return None
     prompt = [{"role": turn["role"], "content": turn["content"]} for turn in before]
     answers = [(name, calls.exactly(arguments)) for name, arguments in calling]
-    yield calls.asked(prompt, functions, answers, calls.write(calling), where)
+    return calls.asked(prompt, functions, answers, calls.write(calling), where)
 
 
 def _call(made: dict[str, Any]) -> calls.Call:

@@ -64,7 +64,7 @@ def _tagged(body: str, functions: Sequence[dict[str, Any]]) -> Call | None:
     whole = FUNCTION.fullmatch(body)
     if whole is None or PARAMETER.sub("", whole[2]).strip():
         return None
-    declared = next((one for one in functions if one["name"] == whole[1]), {}).get("parameters", {})
+    declared = next((one for one in functions if one["name"] == whole[1]), {}).get("parameters") or {}
     properties = declared.get("properties", {})
     found = PARAMETER.findall(whole[2])
     return whole[1], {name: _value(text, properties.get(name, {}).get("type")) for name, text in found}
