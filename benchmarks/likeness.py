@@ -23,7 +23,7 @@ import torch
 from arttune import Painting, training
 from arttune.compare.cells import Answered
 from arttune.compare.summary import pooled
-from arttune.finishing import Judged
+from arttune.finishing import Exam
 from arttune.machine import describe
 from arttune.report.gallery import Exhibit
 from arttune.report.plots import FURTHER, INK
@@ -49,7 +49,7 @@ def run(artwork: Path, least: float | None, seed: int, args: argparse.Namespace)
     folder = Path(args.out) / f"{artwork.stem}-{'free' if least is None else least}-{seed}"
     chosen = {"steps": args.steps, "eval_every": args.steps}
     training.complete(
-        Settings(start=str(artwork), likeness=least, seed=seed, **chosen), folder, print, Judged.beside(folder)
+        Settings(start=str(artwork), likeness=least, seed=seed, **chosen), folder, print, Exam.beside(folder)
     )
     return Exhibit.read(folder)
 

@@ -21,7 +21,7 @@ from arttune.canvas import LEVELS, to_uint8
 from arttune.compare.cells import Answered
 from arttune.compare.summary import pooled
 from arttune.evaluate import Decoding, evaluate
-from arttune.finishing import Judged
+from arttune.finishing import Exam
 from arttune.loading import shown
 from arttune.machine import describe
 from arttune.models import Loaded, load_model
@@ -47,7 +47,7 @@ def run(robust: bool, seed: int, args: argparse.Namespace) -> Path:
     folder = Path(args.out) / f"{'robust' if robust else 'plain'}-{seed}"
     chosen = {"steps": args.steps, "eval_every": args.steps, "likeness": args.likeness, "test_limit": args.test}
     training.complete(
-        Settings(start=args.start, robust=robust, seed=seed, **chosen), folder, print, Judged.beside(folder)
+        Settings(start=args.start, robust=robust, seed=seed, **chosen), folder, print, Exam.beside(folder)
     )
     return folder
 

@@ -19,7 +19,7 @@ import torch
 from arttune import training
 from arttune.compare.cells import Answered
 from arttune.compare.summary import pooled
-from arttune.finishing import Judged
+from arttune.finishing import Exam
 from arttune.machine import describe
 from arttune.records import METRICS, read_metrics, read_samples
 from arttune.report import learning_curves
@@ -35,7 +35,7 @@ def run(name: str, start: str, seed: int, args: argparse.Namespace) -> tuple[Lin
     folder = Path(args.out) / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
     chosen = {"steps": args.steps, "eval_every": args.steps, "validation": 100, "max_new_tokens": 64}
     score = training.complete(
-        Settings(start=start, seed=seed, **chosen), folder, print, Judged.beside(folder, "validation")
+        Settings(start=start, seed=seed, **chosen), folder, print, Exam.beside(folder, "validation")
     )[-1]
     return read_metrics(folder / METRICS), Answered(score, [one["trained"]["correct"] for one in read_samples(folder)])
 

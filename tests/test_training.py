@@ -20,7 +20,7 @@ from transformers import AutoTokenizer
 from arttune import Painting, cli, training
 from arttune.errors import BadInput
 from arttune.evaluate import wilson
-from arttune.finishing import Judged, next_command
+from arttune.finishing import Exam, next_command
 from arttune.objectives import studio
 from arttune.records import read_metrics
 from arttune.scoring import Request, open_request
@@ -234,9 +234,9 @@ def test_the_text_alone_is_asked_once(tiny_folder, problems, tmp_path, monkeypat
     monkeypatch.setattr(studio, "evaluate", lambda *a, **k: asked.append((k["adapter"], k["split"])) or real(*a, **k))
     first, second, other = (tmp_path / name for name in ("a", "b", "c"))
     run = settings(tiny_folder, problems, steps=2, validation=0)
-    training.train(run, first, judged=Judged.beside(first))
-    training.train(replace(run, seed=1), second, judged=Judged.beside(second))
-    training.train(replace(run, test_limit=3), other, judged=Judged.beside(other))
+    training.train(run, first, exam=Exam.beside(first))
+    training.train(replace(run, seed=1), second, exam=Exam.beside(second))
+    training.train(replace(run, test_limit=3), other, exam=Exam.beside(other))
     assert [adapter for adapter, _ in asked] == ["none", "art", "art", "none", "art"]
     told, own = (json.loads((path / "results.json").read_text())["scores"][0] for path in (second, first))
     assert told == own | {"seed": 1}

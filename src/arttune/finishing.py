@@ -26,7 +26,7 @@ Lines = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Judged:
+class Exam:
     """What a run is scored on: the `split` test, or validation; then no test problem is looked at.
 
     `told` is a finished run of the same model whose text-only answers were made as this one's would be. They are taken
@@ -37,17 +37,17 @@ class Judged:
     told: Path | None = None
 
     @classmethod
-    def beside(cls, folder: Path, split: str = "test") -> Judged:
+    def beside(cls, folder: Path, split: str = "test") -> Exam:
         """For the run in `folder`, told by any that is finished and lies beside it."""
         return cls(split, next((path.parent for path in sorted(folder.parent.glob(f"*/{RESULTS}"))), None))
 
 
-def finish(studio: Studio, steps: int, judged: Judged) -> list[Score]:
+def finish(studio: Studio, steps: int, exam: Exam) -> list[Score]:
     """Write what is left of the run folder; `steps` is when the painting is from. Returns both scores."""
     settings, out = studio.settings, studio.folder
     studio.model.save_pretrained(str(out), selected_adapters=["default"])
     (out / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    scores, lines = _hung(studio, steps, judged) if studio.paints else _before_and_after(studio, judged)
+    scores, lines = _hung(studio, steps, exam) if studio.paints else _before_and_after(studio, exam)
     write_whole(out / SAMPLES, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     title = f"{studio.problems.task.name} · {settings.model} · {settings.objective}"
     learning_curve(studio.metrics.lines, out / "learning_curve.png", title)
@@ -57,7 +57,7 @@ def finish(studio: Studio, steps: int, judged: Judged) -> list[Score]:
     return scores
 
 
-def _hung(studio: Studio, steps: int, judged: Judged) -> tuple[list[Score], Lines]:
+def _hung(studio: Studio, steps: int, exam: Exam) -> tuple[list[Score], Lines]:
     """The painting saved, with how it scores in its provenance."""
     settings, out, config = studio.settings, studio.folder, studio.config
     canvas = art_layer(studio.model).canvas()
@@ -79,19 +79,19 @@ def _hung(studio: Studio, steps: int, judged: Judged) -> tuple[list[Score], Line
     )
     start, painting = canvas.start.cpu(), Painting(art_layer(studio.model).painting().pixels, made)
     painting.save(out / PICTURE)
-    scores, lines = _before_and_after(studio, judged)
+    scores, lines = _before_and_after(studio, exam)
     painting.provenance = replace(made, scores=[s.as_dict() for s in scores])
     painting.save(out / PICTURE)
     start_and_end(start, painting.pixels, out / "start_and_end.png")
     return scores, lines
 
 
-def _before_and_after(studio: Studio, judged: Judged) -> tuple[list[Score], Lines]:
+def _before_and_after(studio: Studio, exam: Exam) -> tuple[list[Score], Lines]:
     """The text-only model and the model with the adapter as it was saved, on the same problems."""
-    base, out, split = adapters.without(studio.model), studio.folder, judged.split
+    base, out, split = adapters.without(studio.model), studio.folder, exam.split
     problems = studio.problems.test if split == "test" else studio.problems.validation
     questions = [problem.question for problem in problems]
-    before = _told(judged.told, questions) if judged.told else None
+    before = _told(exam.told, questions) if exam.told else None
     what = "the painting" if studio.paints else studio.settings.adapter
     studio.say(f"scoring {len(problems)} {split} problems, {'' if before else 'text only and '}with {what}")
     with tqdm(total=(1 if before else 2) * len(problems), unit="problem", leave=False) as bar:

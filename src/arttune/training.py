@@ -20,7 +20,7 @@ from transformers import Trainer, TrainerState
 from arttune import adapters
 from arttune.errors import BadInput
 from arttune.evaluate import Score
-from arttune.finishing import Judged, finish
+from arttune.finishing import Exam, finish
 from arttune.given import named_values
 from arttune.machine import keep_freed_memory, precision
 from arttune.models import Loaded, load_model
@@ -43,11 +43,11 @@ from arttune.tasks import get_task, hold_out
 from arttune.tuner import ArtConfig
 
 MOVABLE = ("rollouts", "patience")
-TEST = Judged()
+TEST = Exam()
 
 
 def train(
-    settings: Settings, out: Path, say: Callable[[str], None] = lambda line: None, judged: Judged = TEST
+    settings: Settings, out: Path, say: Callable[[str], None] = lambda line: None, exam: Exam = TEST
 ) -> list[Score]:
     """Paint. Writes the run folder `out`, which must not exist, and returns the untrained and the trained score.
 
@@ -69,11 +69,11 @@ def train(
     except BaseException:
         shutil.rmtree(out)
         raise
-    return _paint(*ready, None, judged)
+    return _paint(*ready, None, exam)
 
 
 def resume(
-    out: Path, flags: dict[str, Any], say: Callable[[str], None] = lambda line: None, judged: Judged = TEST
+    out: Path, flags: dict[str, Any], say: Callable[[str], None] = lambda line: None, exam: Exam = TEST
 ) -> list[Score]:
     """Go on with the run in `out` from its last complete checkpoint, or from its start if it had none.
 
@@ -97,11 +97,11 @@ def resume(
         settings.write(out / CONFIG)
     problems, loaded = opened(settings)
     ready = _set_up(settings, canvas_config(settings, problems, loaded), out, problems, loaded, say)
-    return _paint(*ready, last_checkpoint(out), judged)
+    return _paint(*ready, last_checkpoint(out), exam)
 
 
 def complete(
-    settings: Settings, out: Path, say: Callable[[str], None] = lambda line: None, judged: Judged = TEST
+    settings: Settings, out: Path, say: Callable[[str], None] = lambda line: None, exam: Exam = TEST
 ) -> list[dict[str, Any]]:
     """The scores of the run in `out`, which is begun, gone on with, or there already.
 
@@ -115,10 +115,10 @@ def complete(
             raise BadInput(f"{out} is a run of another {', '.join(other)}, see {out / CONFIG}; choose another folder")
     if not (out / RESULTS).is_file():
         if begun:
-            resume(out, {name: getattr(settings, name) for name in MOVABLE}, say, judged)
+            resume(out, {name: getattr(settings, name) for name in MOVABLE}, say, exam)
         else:
             shutil.rmtree(out, ignore_errors=True)
-            train(settings, out, say, judged)
+            train(settings, out, say, exam)
     return read_scores(out)
 
 
@@ -201,7 +201,7 @@ def _set_up(
     return studio, OBJECTIVES[settings.objective](studio)
 
 
-def _paint(studio: Studio, trainer: Trainer, checkpoint: Path | None, judged: Judged) -> list[Score]:
+def _paint(studio: Studio, trainer: Trainer, checkpoint: Path | None, exam: Exam) -> list[Score]:
     settings, config = studio.settings, studio.config
     height, width = config.canvas_size
     what = f"painting {height}x{width} pixels ({config.tokens} tokens)" if studio.paints else f"{settings.adapter}"
@@ -210,7 +210,7 @@ def _paint(studio: Studio, trainer: Trainer, checkpoint: Path | None, judged: Ju
         f"{len(studio.problems.train)} problems, {settings.steps} steps of "
         f"{settings.rows}, {settings.dtype}" + (f", going on from {checkpoint.name}" if checkpoint else "")
     )
-    return finish(studio, _run(studio, trainer, checkpoint), judged)
+    return finish(studio, _run(studio, trainer, checkpoint), exam)
 
 
 def _run(studio: Studio, trainer: Trainer, checkpoint: Path | None) -> int:

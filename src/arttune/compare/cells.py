@@ -17,7 +17,7 @@ from arttune.compare import controls
 from arttune.compare.plan import CONTROLS, Cell, Comparison
 from arttune.errors import BadInput
 from arttune.evaluate import Z95, Decoding, evaluate
-from arttune.finishing import Judged
+from arttune.finishing import Exam
 from arttune.machine import precision
 from arttune.models import Loaded
 from arttune.objectives import Problems
@@ -254,4 +254,4 @@ class Hall:
         if not (folder / RESULTS).is_file():
             self.__dict__.pop("opened", None)  # the run loads a model of its own, and two may be too many
             gc.collect()
-        return training.complete(settings, folder, self.say, Judged.beside(folder, split))
+        return training.complete(settings, folder, self.say, Exam.beside(folder, split))
