@@ -17,12 +17,12 @@ from pathlib import Path
 
 from arttune.compare.cells import CONFIG, DONE
 from arttune.compare.plan import Comparison
-from arttune.records import METRICS, RESULTS, SAMPLES, write_whole
+from arttune.records import METRICS, RESULTS, write_whole
 from arttune.settings import CONFIG as SETTINGS
 
 RUNS, DOCS = Path("runs/compare"), Path("docs")
 UNFINISHED = DOCS / "compare" / "unfinished"
-KEPT = (CONFIG, f"*/{DONE}", f"*/{METRICS}", *(f"search/*/{name}" for name in (RESULTS, METRICS, SAMPLES, SETTINGS)))
+KEPT = (CONFIG, f"*/{DONE}", f"*/{METRICS}", *(f"search/*/{name}" for name in (RESULTS, METRICS, SETTINGS)))
 
 
 def main() -> None:

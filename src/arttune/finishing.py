@@ -39,7 +39,8 @@ class Exam:
     @classmethod
     def beside(cls, folder: Path, split: str = "test") -> Exam:
         """For the run in `folder`, told by any that is finished and lies beside it."""
-        return cls(split, next((path.parent for path in sorted(folder.parent.glob(f"*/{RESULTS}"))), None))
+        beside = sorted(path.parent for path in folder.parent.glob(f"*/{SAMPLES}"))
+        return cls(split, next((run for run in beside if (run / RESULTS).is_file()), None))
 
 
 def finish(studio: Studio, steps: int, exam: Exam) -> list[Score]:
