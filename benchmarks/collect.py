@@ -44,7 +44,7 @@ def keep(run: Path, kept: Path) -> None:
     done = {path.parent for name in (DONE, RESULTS) for path in run.rglob(name)}
     for pattern in KEPT:
         for path in run.glob(pattern):
-            if path.name != METRICS or path.parent in done:
+            if path.name not in (METRICS, SETTINGS) or path.parent in done:
                 there = kept / path.relative_to(run)
                 there.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, there)
