@@ -62,7 +62,7 @@ def measured(artwork: Path, least: float | None, args: argparse.Namespace) -> Po
         least,
         sum(one.likeness or 0.0 for one in exhibits) / len(exhibits),
         sum(changes) / len(changes),
-        *pooled([Answered(one.scores[-1], [line["trained"]["correct"] for line in one.samples]) for one in exhibits]),
+        *pooled([Answered.of_run(one.folder) for one in exhibits]),
     )
 
 

@@ -21,7 +21,7 @@ from arttune.compare.cells import Answered
 from arttune.compare.summary import pooled
 from arttune.finishing import Exam
 from arttune.machine import describe
-from arttune.records import METRICS, read_metrics, read_samples
+from arttune.records import METRICS, read_metrics
 from arttune.report import learning_curves
 from arttune.report.plots import Lines, course
 from arttune.settings import Settings
@@ -34,10 +34,8 @@ def run(name: str, start: str, seed: int, args: argparse.Namespace) -> tuple[Lin
     """What a run logged, and how it answered problems kept out."""
     folder = Path(args.out) / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
     chosen = {"steps": args.steps, "eval_every": args.steps, "validation": 100, "max_new_tokens": 64}
-    score = training.complete(
-        Settings(start=start, seed=seed, **chosen), folder, print, Exam.beside(folder, "validation")
-    )[-1]
-    return read_metrics(folder / METRICS), Answered(score, [one["trained"]["correct"] for one in read_samples(folder)])
+    training.complete(Settings(start=start, seed=seed, **chosen), folder, print, Exam.beside(folder, "validation"))
+    return read_metrics(folder / METRICS), Answered.of_run(folder)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from arttune.evaluate import Sample, Score
 from arttune.given import named_values
 from arttune.machine import precision
 from arttune.objectives import Studio
-from arttune.records import PICTURE, RESULTS, SAMPLES, read_samples, read_scores, write_whole
+from arttune.records import PICTURE, RESULTS, SAMPLES, read_samples, read_scores, write_lines, write_whole
 from arttune.report import gallery, learning_curve, start_and_end
 from arttune.settings import CONFIG, Settings
 from arttune.style.looks import Looks
@@ -49,7 +49,7 @@ def finish(studio: Studio, steps: int, exam: Exam) -> list[Score]:
     studio.model.save_pretrained(str(out), selected_adapters=["default"])
     (out / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
     scores, lines = _hung(studio, steps, exam) if studio.paints else _before_and_after(studio, exam)
-    write_whole(out / SAMPLES, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_lines(out / SAMPLES, lines)
     title = f"{studio.problems.task.name} · {settings.model} · {settings.objective}"
     learning_curve(studio.metrics.lines, out / "learning_curve.png", title)
     write_whole(out / RESULTS, json.dumps({"scores": [s.as_dict() for s in scores]}, indent=2) + "\n")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,7 @@ class Metrics:
         self._write()
 
     def _write(self) -> None:
-        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
+        write_lines(self.path, self.lines)
 
 
 def read_samples(folder: Path) -> list[dict[str, Any]]:
@@ -58,7 +60,7 @@ def read_samples(folder: Path) -> list[dict[str, Any]]:
         with path.open(encoding="utf-8") as lines:  # `splitlines` would cut at more than \n
             return [json.loads(line) for line in lines]
     except (OSError, ValueError) as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
 
 
 def read_scores(folder: Path) -> list[dict[str, Any]]:
@@ -67,11 +69,12 @@ def read_scores(folder: Path) -> list[dict[str, Any]]:
     try:
         scores: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["scores"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
     return scores
 
 
-def _damaged(path: Path, error: Exception) -> BadInput:
+def damaged(path: Path, error: Exception) -> BadInput:
+    """What to raise for a file of a run's folder that cannot be read."""
     return BadInput(f"{path} is damaged or cannot be read ({error}); copy it again from where the run was made")
 
 
@@ -93,12 +96,17 @@ def write_whole(path: Path, text: str) -> None:
     scratch.replace(path)
 
 
-class Listener(TrainerCallback):
+def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    """`write_whole` of JSON Lines."""
+    write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+class Listener(TrainerCallback, ABC):
     """Hears the figures that the trainer logs, step by step."""
 
+    @abstractmethod
     def heard(self, step: int, values: dict[str, float]) -> None:
         """One log of the trainer."""
-        raise NotImplementedError
 
     def on_log(
         self,

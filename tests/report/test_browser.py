@@ -25,7 +25,8 @@ def browser(tmp_path) -> Iterator:
     from selenium.webdriver.chrome.service import Service
 
     chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
-    assert chromium and chromedriver, "make test-browser installs chromium and chromium-driver"  # noqa: PT018
+    assert chromium, "make test-browser installs chromium"
+    assert chromedriver, "make test-browser installs chromium-driver"
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):

@@ -22,7 +22,17 @@ from arttune.machine import precision
 from arttune.models import Loaded
 from arttune.objectives import Problems
 from arttune.prompts import worded
-from arttune.records import METRICS, PICTURE, RESULTS, WEIGHTS, read_metrics, read_samples, write_whole
+from arttune.records import (
+    METRICS,
+    PICTURE,
+    RESULTS,
+    WEIGHTS,
+    read_metrics,
+    read_samples,
+    read_scores,
+    write_lines,
+    write_whole,
+)
 from arttune.settings import Settings
 from arttune.tasks import Problem, Task, get_task
 from arttune.tuner import ArtConfig
@@ -38,6 +48,11 @@ class Answered:
 
     score: dict[str, Any]
     right: list[bool]
+
+    @classmethod
+    def of_run(cls, folder: Path) -> Answered:
+        """How the adapter of a finished run answered."""
+        return cls(read_scores(folder)[-1], [line["trained"]["correct"] for line in read_samples(folder)])
 
 
 @dataclass(frozen=True)
@@ -170,8 +185,8 @@ class Hall:
         rate = self._rate(cell.name)
         folder = self.out / cell.folder
         self.say(f"{cell.name}, seed {cell.seed}, at a rate of {rate:g}")
-        scores = self._run(self.plan.settings(cell, rate), folder, "test")
-        answered = [Answered(scores[-1], [line["trained"]["correct"] for line in read_samples(folder)])]
+        self._run(self.plan.settings(cell, rate), folder, "test")
+        answered = [Answered.of_run(folder)]
         if self.plan.also:
             model = adapters.reloaded(self.opened[1].model, cell.name, folder)
             tokens = self.canvas.tokens if cell.name == adapters.ART else 0
@@ -192,7 +207,8 @@ class Hall:
         put: controls.Put = lambda one: one,
         split: str = "test",
     ) -> Answered:
-        run, own = self.plan.run, task.name == self.tasks[0][0].name
+        run = self.plan.run
+        longest = run.max_new_tokens if task.name == self.tasks[0][0].name else None  # other tasks say themselves
         score, samples = evaluate(
             model,
             self.opened[1].tokenizer,
@@ -203,15 +219,13 @@ class Hall:
             adapter=cell.name,
             seed=cell.seed,
             picture_tokens=tokens,
-            decoding=Decoding(
-                (run.max_new_tokens if own else None) or task.max_new_tokens, presence_penalty=run.presence_penalty
-            ),
+            decoding=Decoding(longest or task.max_new_tokens, presence_penalty=run.presence_penalty),
         )
         if split == "test":
             said = [{"question": one.question, "answer": one.answer, "completion": one.completion} for one in samples]
             path = self.out / cell.folder / f"{task.name.replace(':', '_')}.jsonl"
             path.parent.mkdir(exist_ok=True)
-            write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in said))
+            write_lines(path, said)
         return Answered(score.as_dict(), [sample.correct for sample in samples])
 
     def _rate(self, name: str) -> float:

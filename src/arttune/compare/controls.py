@@ -53,11 +53,11 @@ def wording(
         tried: list[Put] = [told(text) for text in plan.instructions]
         return tried[0] if len(tried) == 1 else max(tried, key=right)
     if cell.name == "few-shot":
-        solved = [one for one in problems.train if solution(problems.task, one) is not None]
+        told_right = ((one, solution(problems.task, one)) for one in problems.train)
+        solved = [replace(one, completion=reply) for one, reply in told_right if reply is not None]
         if len(solved) < plan.shots:
             raise BadInput(f"shots is {plan.shots}, but {len(solved)} training problems have a reply that is right")
-        drawn = random.Random(cell.seed).sample(solved, plan.shots)
-        examples = [replace(one, completion=solution(problems.task, one)) for one in drawn]
+        examples = random.Random(cell.seed).sample(solved, plan.shots)
         return lambda one: replace(one, prompt=with_examples(one, examples))
     if cell.name == "random-string":
         text = random_string(loaded.tokenizer, canvas.tokens, cell.seed)

@@ -29,6 +29,7 @@ from arttune.records import (
     RESULTS,
     SAMPLES,
     WEIGHTS,
+    damaged,
     read_metrics,
     read_samples,
     read_scores,
@@ -98,7 +99,7 @@ class Exhibit:
         try:
             held = load_file(path)
         except (OSError, SafetensorError) as error:
-            raise BadInput(f"{path} is damaged ({error}); copy it again from where the run was made") from None
+            raise damaged(path, error) from None
         found = [tensor for name, tensor in held.items() if name.endswith(".start")]
         if not found:
             raise BadInput(f"{path} holds no canvas: it is not of the run that painted {self.folder / PICTURE}")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from arttune.tasks.task import Grade, Message, Problem
-from arttune.tasks.written import Call, read, write
+from arttune.tasks.written import Call, parameters_of, read, write
 
 __all__ = ["Accepted", "Call", "asked", "exactly", "grade", "read", "reward", "right", "schema", "write"]
 
@@ -113,17 +113,13 @@ def _nested(value: Any) -> Any:
     return value
 
 
-def _declared(functions: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    return next((function for function in functions if function["name"] == name), {}).get("parameters") or {}
-
-
 def _same(functions: list[dict[str, Any]], accepted: Accepted, call: Call) -> bool:
     """Whether the arguments of a call are right: BFCL's `simple_function_checker`."""
     name, arguments = call
-    declared = _declared(functions, name)
-    properties = declared.get("properties", {})
+    parameters = parameters_of(functions, name)
+    properties = parameters.get("properties", {})
     return (
-        all(one in arguments for one in declared.get("required", []))
+        all(one in arguments for one in parameters.get("required", []))
         and all(one in properties and one in accepted for one in arguments)
         and all(one in arguments or "" in values for one, values in accepted.items())
         and all(_fits(properties[one], accepted[one], value) for one, value in arguments.items())
@@ -132,7 +128,7 @@ def _same(functions: list[dict[str, Any]], accepted: Accepted, call: Call) -> bo
 
 def _share(functions: list[dict[str, Any]], accepted: Accepted, call: Call) -> float:
     """Which part of the arguments that are there or should be is right."""
-    properties = _declared(functions, call[0]).get("properties", {})
+    properties = parameters_of(functions, call[0]).get("properties", {})
     names = {*call[1], *(name for name, values in accepted.items() if "" not in values)}
     good = [
         name in call[1] and name in properties and name in accepted and _fits(properties[name], accepted[name], value)

@@ -47,7 +47,7 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
     every = [*everything, *scored]
     uses_marker = any(marked(_told(p) or p.question) for p in every)
     grader = grader or ("number" if all(is_number(_gold(p)) for p in every) else "exact")
-    same = GRADERS[grader]
+    same, marks_number = GRADERS[grader], function is None and grader == "number" and uses_marker
 
     def load(split: str) -> list[Problem]:
         if test is not None:
@@ -55,7 +55,7 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
         return [problem for i, problem in enumerate(everything) if (i in kept) == (split == "test")]
 
     def grade(problem: Problem, text: str) -> Grade:
-        if function is None and grader == "number" and uses_marker:
+        if marks_number:
             return grade_number(replace(problem, answer=_gold(problem)), text)
         found = marked(text) if uses_marker else text.strip()
         if function is None:
@@ -73,7 +73,7 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
     def worth(problem: Problem, text: str) -> float | None:
         if function is not None:
             return called(problem, text)
-        if grader == "number" and uses_marker:
+        if marks_number:
             return reward_number(replace(problem, answer=_gold(problem)), text)
         return stepped(grade(problem, text))
 

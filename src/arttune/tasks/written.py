@@ -64,10 +64,14 @@ def _tagged(body: str, functions: Sequence[dict[str, Any]]) -> Call | None:
     whole = FUNCTION.fullmatch(body)
     if whole is None or PARAMETER.sub("", whole[2]).strip():
         return None
-    declared = next((one for one in functions if one["name"] == whole[1]), {}).get("parameters") or {}
-    properties = declared.get("properties", {})
+    properties = parameters_of(functions, whole[1]).get("properties", {})
     found = PARAMETER.findall(whole[2])
     return whole[1], {name: _value(text, properties.get(name, {}).get("type")) for name, text in found}
+
+
+def parameters_of(functions: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
+    """The parameters of a function by name; empty if there is none such."""
+    return next((one for one in functions if one["name"] == name), {}).get("parameters") or {}
 
 
 def _value(text: str, kind: Any) -> Any:
