@@ -1,8 +1,8 @@
 """Draws the artworks that the gallery's paintings start from, with nothing but Pillow and numpy: no picture is fetched.
 
-    python recipes/gallery/draw.py          # writes mountains.png, sea.png and family.png beside this file
+    python recipes/gallery/draw.py          # writes mountains.png, sea.png, family.png and carpet.png beside this file
 
-They are drawn at four times their size and made smaller, so that edges are smooth.
+All but the carpet are drawn at four times their size and made smaller, so that edges are smooth.
 """
 
 from __future__ import annotations
@@ -157,8 +157,20 @@ def portrait(
     pen.rectangle(box(-0.84, 0.84, 0.84, 0.96), fill="#a9783c")
 
 
+def carpet() -> Image.Image:
+    """Lozenges in a plaited border, of knots of four pixels and the six colours of `carpet.yaml`."""
+    down, across = np.abs(np.mgrid[0:56, 0:56] - 27.5)  # knots from the middle
+    edge = np.maximum(down, across)
+    lozenges = np.array([1, 1, 3, 0, 2, 2, 0, 3, 4, 4, 3, 1])[((down + across) / 2.5).astype(int) % 12]
+    plait = np.abs((down - across) % 6 - 3) + np.abs(edge - 24)
+    border = np.array([5, 2, 2, 0])[plait.astype(int).clip(0, 3)]
+    knots = np.select([edge > 27, edge > 26, edge > 21, edge > 20], [1, 3, border, 3], lozenges)
+    wools = np.stack([rgb(code) for code in ("20304a", "7a2e2e", "c08040", "e8d8b0", "4f7a6a", "f4efe4")])
+    return Image.fromarray(wools[knots].astype(np.uint8).repeat(4, 0).repeat(4, 1))
+
+
 def main() -> None:
-    for draw in (mountains, sea, family):
+    for draw in (mountains, sea, family, carpet):
         draw().save(Path(__file__).parent / f"{draw.__name__}.png", optimize=True)
 
 
