@@ -100,15 +100,6 @@ def test_the_command_on_the_page_paints_it_again(runs):
     assert made == exhibit.settings
 
 
-def test_every_answer_is_counted_under_what_happened_to_it():
-    def sample(before: bool, after: bool) -> dict:
-        return {"question": "q", "answer": "a", "text_only": {"correct": before}, "trained": {"correct": after}}
-
-    found = gallery._examples([sample(False, True)] * 7 + [sample(True, False)] * 2 + [sample(False, False)])
-    counts = {one["kind"]: (one["count"], len(one["samples"])) for one in found}
-    assert counts == {"fixed": (7, 4), "kept": (0, 0), "missed": (1, 1), "lost": (2, 1)}
-
-
 def test_a_gallery_of_several_has_a_way_to_each(runs):
     gallery.write([runs / "free", runs / "held"], runs / "both.html")
     page = (runs / "both.html").read_text()

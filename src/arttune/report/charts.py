@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-WIDTH, HEIGHT = 560, 250
-LEFT, RIGHT, TOP, BOTTOM = 52, 16, 26, 38
+WIDTH, HEIGHT = 560, 258
+LEFT, RIGHT, TOP, BOTTOM = 52, 16, 26, 46
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def chart(name: str, x: Axis, y: Axis, series: Sequence[Series], marker: bool = 
     for tick in x.ticks:
         across, _ = at((tick, y.low))
         drawn.append(
-            f'<text class="tick" x="{across:.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{x.said(tick)}</text>'
+            f'<text class="tick" x="{across:.1f}" y="{HEIGHT - BOTTOM + 22}" text-anchor="middle">{x.said(tick)}</text>'
         )
     drawn.append(f'<text class="label" x="{WIDTH - RIGHT}" y="{HEIGHT - 3}" text-anchor="end">{escape(x.label)}</text>')
     drawn.append(f'<text class="label" x="{LEFT}" y="{TOP - 11}">{escape(y.label)}</text>')

@@ -36,6 +36,7 @@ from arttune.records import (
     resume_command,
     write_whole,
 )
+from arttune.report.before_after import sorted_out, told_apart
 from arttune.report.charts import Axis, Series, chart
 from arttune.report.frames import kept
 from arttune.report.plots import LABELS, course, learned_by, running_mean, stretched
@@ -43,13 +44,6 @@ from arttune.settings import CONFIG, Settings
 from arttune.style.likeness import alike
 
 PAGE = "gallery.html"
-EXAMPLES = (("fixed", 4), ("kept", 1), ("missed", 2), ("lost", 1))  # which answers are shown, at most so many of each
-SAID = {
-    "fixed": "wrong before, right with the painting",
-    "kept": "right before and with the painting",
-    "missed": "wrong before and with the painting",
-    "lost": "right before, wrong with the painting",
-}
 
 
 @dataclass
@@ -133,6 +127,7 @@ def _shown(one: Exhibit, number: int) -> dict[str, Any]:
     settings, (before, after) = one.settings, (one.scores[0], one.scores[-1])
     made = one.painting.provenance
     frames = _frames(one, made.steps if made is not None else None)
+    alike, samples = told_apart(one.samples)
     held = {} if made is None else {item.name: getattr(made, item.name) for item in fields(made)}
     told = {name: value for name, value in held.items() if value not in (None, [], {}) and name != "scores"}
     return {
@@ -149,7 +144,8 @@ def _shown(one: Exhibit, number: int) -> dict[str, Any]:
         "frames": frames,
         "at": next((at for at, frame in enumerate(frames) if frame["picture"] is None), len(frames) - 1),
         "charts": _charts(one),
-        "examples": _examples(one.samples),
+        "alike": alike,
+        "examples": sorted_out(samples),
         "provenance": {name: str(value) for name, value in told.items()},
         "command": _command(settings),
     }
@@ -254,19 +250,6 @@ def _by_likeness(name: str, series: Sequence[Series]) -> str:
     x = Axis.over("likeness to the start (MS-SSIM)", [*(alike for alike, _ in points), 1.0])
     y = Axis.over("accuracy", [*(share for _, share in points), *highest], percent=True, floor=0)
     return chart(name, x, y, series)
-
-
-def _examples(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Problems with both answers, of each kind the first few, and how many there are."""
-    sorted_out: dict[str, list[dict[str, Any]]] = {kind: [] for kind, _ in EXAMPLES}
-    for sample in samples:
-        before, after = sample["text_only"]["correct"], sample["trained"]["correct"]
-        kind = ("kept" if before else "fixed") if after else ("lost" if before else "missed")
-        sorted_out[kind].append(sample)
-    return [
-        {"kind": kind, "said": SAID[kind], "count": len(sorted_out[kind]), "samples": sorted_out[kind][:most]}
-        for kind, most in EXAMPLES
-    ]
 
 
 def _change(start: torch.Tensor, end: torch.Tensor) -> dict[str, str]:
