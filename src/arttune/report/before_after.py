@@ -35,10 +35,10 @@ def told_apart(samples: Sequence[dict[str, Any]]) -> tuple[str, list[dict[str, A
 
     The lines are "" where there are none, or where nothing would be left of a question.
     """
-    asked = [str(sample["question"]).splitlines() for sample in samples]
-    head = _begin(asked)
+    asked = [sample["question"].splitlines() for sample in samples]
+    head = _common_start(asked)
     rest = [lines[len(head) :] for lines in asked]
-    tail = _begin([lines[::-1] for lines in rest])[::-1]
+    tail = _common_start([lines[::-1] for lines in rest])[::-1]
     own = ["\n".join(lines[: len(lines) - len(tail)]).strip() for lines in rest]
     alike = "\n".join([*head, BETWEEN, *tail]).strip()
     if alike == BETWEEN or not all(own):
@@ -46,6 +46,6 @@ def told_apart(samples: Sequence[dict[str, Any]]) -> tuple[str, list[dict[str, A
     return alike, [sample | {"question": question} for sample, question in zip(samples, own, strict=True)]
 
 
-def _begin(texts: list[list[str]]) -> list[str]:
+def _common_start(texts: list[list[str]]) -> list[str]:
     """The lines that all texts begin with."""
     return [lines[0] for lines in takewhile(lambda lines: len(set(lines)) == 1, zip(*texts, strict=False))]

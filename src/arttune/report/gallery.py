@@ -127,7 +127,7 @@ def _shown(one: Exhibit, number: int) -> dict[str, Any]:
     settings, (before, after) = one.settings, (one.scores[0], one.scores[-1])
     made = one.painting.provenance
     frames = _frames(one, made.steps if made is not None else None)
-    alike, samples = told_apart(one.samples)
+    common, samples = told_apart(one.samples)
     held = {} if made is None else {item.name: getattr(made, item.name) for item in fields(made)}
     told = {name: value for name, value in held.items() if value not in (None, [], {}) and name != "scores"}
     return {
@@ -144,7 +144,7 @@ def _shown(one: Exhibit, number: int) -> dict[str, Any]:
         "frames": frames,
         "at": next((at for at, frame in enumerate(frames) if frame["picture"] is None), len(frames) - 1),
         "charts": _charts(one),
-        "alike": alike,
+        "common": common,
         "examples": sorted_out(samples),
         "provenance": {name: str(value) for name, value in told.items()},
         "command": _command(settings),
