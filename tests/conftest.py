@@ -15,8 +15,10 @@ import pytest
 import torch
 
 import zoo
+from arttune.objectives.head import suit_cpu
 
 torch.set_num_threads(2)
+suit_cpu()  # for good, in the whole process, as training has it: no test's outcome may hang on which ran before it
 # In a shell's background Ctrl-C is ignored, by `make test` and by all that it starts; some tests send one.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

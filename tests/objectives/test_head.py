@@ -29,3 +29,15 @@ def test_the_gradient_is_the_one_in_float32(dtype, off, monkeypatch):
     found = pulled()
     assert calls == [dtype] * 3, "a product for each tile, in the model's precision"
     assert (found - theirs).norm() <= off * theirs.norm()
+
+
+def test_what_lies_beside_a_tile_does_not_count():
+    """As in TRL's last one, 263 columns of a wider buffer, whose others hold anything."""
+    generator = torch.Generator().manual_seed(0)
+    buffer = torch.full((40, 4096), float("nan"), dtype=torch.bfloat16)
+    tile, right = buffer[:, :263], torch.randn(263, 64, generator=generator).bfloat16()
+    tile.copy_(torch.randn(40, 263, generator=generator))
+    total = torch.zeros(40, 64)
+    head._added(total, tile, right)
+    expected = tile.float() @ right.float()
+    assert (total - expected).norm() <= 6e-3 * expected.norm()

@@ -26,6 +26,8 @@ def suit_cpu() -> None:
 def _added(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
     """Add the product to the float32 `total`."""
     if left.device.type == "cpu":
-        total += left @ right
+        # TRL's last tile is a view of a wider buffer that nothing has written. On CPUs with AMX, the oneDNN of torch
+        # 2.13 reads on to 32 columns and multiplies what lies there by zero: NaN stays (uxlfoundation/oneDNN#5717).
+        total += left.contiguous() @ right
     else:
         _gpu(total, left, right)
