@@ -7,13 +7,14 @@ import platform
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 import zoo
 from arttune.attention import PLAIN
-from arttune.machine import BF16, device, fast_attention, precision
+from arttune.machine import BF16, device, fast_attention, memory, precision
 
 
 @pytest.mark.slow  # a timing, which other work on the cores could turn
@@ -57,6 +58,13 @@ def test_plain_attention_gives_the_same_logits_and_only_on_cpu(name):
     assert model.model.language_model.config._attn_implementation == PLAIN
     assert model.model.visual.config._attn_implementation == PLAIN
     assert torch.allclose(plain, fused, atol=1e-5)
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").is_file(), reason="the kernel's own figure is what it is compared with")
+def test_memory_is_what_the_kernel_says(monkeypatch):
+    monkeypatch.setenv("ARTTUNE_DEVICE", "cpu")
+    told = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    assert memory() == pytest.approx(int(told["MemTotal"].split()[0]) * 1024, rel=0.01)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps memory in ways of its own")

@@ -9,11 +9,11 @@ import torch
 from peft import get_peft_model
 
 import zoo
-from arttune import ArtConfig, adapters, training
+from arttune import ArtConfig, adapters, rehearsal, training
 from arttune.errors import BadInput
 from arttune.models import load_model
 from arttune.prompts import with_picture
-from arttune.rehearsal import kept_a_token, rehearse
+from arttune.rehearsal import ROOM, kept_a_token, rehearse
 from arttune.tasks import get_task
 from test_training import problems, settings
 
@@ -74,6 +74,15 @@ def test_what_it_says_is_trained_is(tiny_folder, problems, tmp_path):
         run = settings(tiny_folder, problems, adapter=name, steps=1)
         training.train(run, tmp_path / name)
         assert rehearse(run).trained == adapters.trained_parameters(tmp_path / name)
+
+
+def test_it_says_when_the_machine_is_too_small_and_what_to_do(tiny_folder, problems, monkeypatch):
+    run = settings(tiny_folder, problems)
+    at_once, in_parts = (rehearse(replace(run, batch_size=8 // n, accumulate=n)) for n in (1, 8))
+    between = int((at_once.memory.peak + in_parts.memory.peak) / 2 / ROOM)
+    monkeypatch.setattr(rehearsal, "machine_memory", lambda: between)
+    assert "smaller batch_size with a larger accumulate" in dict(at_once.lines())["memory"]
+    assert "too much" not in dict(in_parts.lines())["memory"]
 
 
 def test_it_finds_what_a_run_would(tiny_folder, problems):

@@ -42,6 +42,16 @@ def precision(name: str) -> str:
     return "bfloat16" if able else "float32"
 
 
+def memory() -> int:
+    """Bytes of memory that there are where models go, taken or not; 0 where the system does not say."""
+    if torch.device(device()).type == "cuda":
+        return int(torch.cuda.get_device_properties(device()).total_memory)
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no such function
+        return 0
+
+
 def describe() -> str:
     """The machine in a line, to stand beside a measurement."""
     able = torch.cpu.get_capabilities()

@@ -16,6 +16,7 @@ from peft import get_peft_model
 
 from arttune import adapters, training
 from arttune.evaluate import Decoding
+from arttune.machine import memory as machine_memory
 from arttune.machine import precision
 from arttune.models import Loaded
 from arttune.prompts import PAD, lengths, with_picture
@@ -28,6 +29,7 @@ BYTES = {"bfloat16": 2, "float32": 4}
 GIB = 2**30
 RECURRENT = "linear_attention"  # transformers' name for the kind of a layer
 GRADED = 200  # supervised answers that are put to the task's own grade
+ROOM = 0.8  # of a machine's memory; the rest is for what the estimate leaves out
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,9 @@ class Rehearsal:
         if self.sampled:
             found.append(("rollouts", f"{s.generations} for each problem, at most {self.sampled / 1e6:,.2f} M tokens"))
         parts = f"weights {_gib(m.weights)}, adapter {_gib(m.trained)}, backward {_gib(m.kept)}, cache {_gib(m.cache)}"
+        there = machine_memory()
+        if there and m.peak > ROOM * there:
+            parts += f"; too much for the {_gib(there)} here: a smaller batch_size with a larger accumulate takes less"
         return [*found, ("memory", f"about {_gib(m.peak)} ({parts})"), ("first prompt", self.first)]
 
 
