@@ -14,7 +14,7 @@ import torch
 
 import zoo
 from arttune.attention import PLAIN
-from arttune.machine import BF16, device, fast_attention, memory, precision
+from arttune.machine import BF16, device, fast_attention, precision, total_memory
 
 
 @pytest.mark.slow  # a timing, which other work on the cores could turn
@@ -64,7 +64,7 @@ def test_plain_attention_gives_the_same_logits_and_only_on_cpu(name):
 def test_memory_is_what_the_kernel_says(monkeypatch):
     monkeypatch.setenv("ARTTUNE_DEVICE", "cpu")
     told = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    assert memory() == pytest.approx(int(told["MemTotal"].split()[0]) * 1024, rel=0.01)
+    assert total_memory() == pytest.approx(int(told["MemTotal"].split()[0]) * 1024, rel=0.01)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps memory in ways of its own")

@@ -80,7 +80,7 @@ def test_it_says_when_the_machine_is_too_small_and_what_to_do(tiny_folder, probl
     run = settings(tiny_folder, problems)
     at_once, in_parts = (rehearse(replace(run, batch_size=8 // n, accumulate=n)) for n in (1, 8))
     between = int((at_once.memory.peak + in_parts.memory.peak) / 2 / ROOM)
-    monkeypatch.setattr(rehearsal, "machine_memory", lambda: between)
+    monkeypatch.setattr(rehearsal, "total_memory", lambda: between)
     assert "smaller batch_size with a larger accumulate" in dict(at_once.lines())["memory"]
     assert "too much" not in dict(in_parts.lines())["memory"]
 

@@ -9,6 +9,7 @@ import ctypes
 import os
 import platform
 
+import psutil
 import torch
 from transformers import PreTrainedModel
 
@@ -42,14 +43,11 @@ def precision(name: str) -> str:
     return "bfloat16" if able else "float32"
 
 
-def memory() -> int:
-    """Bytes of memory that there are where models go, taken or not; 0 where the system does not say."""
+def total_memory() -> int:
+    """Bytes of memory that there are where models go, taken or not."""
     if torch.device(device()).type == "cuda":
         return int(torch.cuda.get_device_properties(device()).total_memory)
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows has no such function
-        return 0
+    return int(psutil.virtual_memory().total)
 
 
 def describe() -> str:

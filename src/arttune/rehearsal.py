@@ -16,8 +16,7 @@ from peft import get_peft_model
 
 from arttune import adapters, training
 from arttune.evaluate import Decoding
-from arttune.machine import memory as machine_memory
-from arttune.machine import precision
+from arttune.machine import precision, total_memory
 from arttune.models import Loaded
 from arttune.prompts import PAD, lengths, with_picture
 from arttune.settings import Settings
@@ -106,8 +105,8 @@ class Rehearsal:
         if self.sampled:
             found.append(("rollouts", f"{s.generations} for each problem, at most {self.sampled / 1e6:,.2f} M tokens"))
         parts = f"weights {_gib(m.weights)}, adapter {_gib(m.trained)}, backward {_gib(m.kept)}, cache {_gib(m.cache)}"
-        there = machine_memory()
-        if there and m.peak > ROOM * there:
+        there = total_memory()
+        if m.peak > ROOM * there:
             parts += f"; too much for the {_gib(there)} here: a smaller batch_size with a larger accumulate takes less"
         return [*found, ("memory", f"about {_gib(m.peak)} ({parts})"), ("first prompt", self.first)]
 
