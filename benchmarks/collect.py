@@ -15,14 +15,14 @@ import json
 import shutil
 from pathlib import Path
 
-from arttune.compare.cells import CONFIG, DONE
+from arttune.compare.cells import ASTRAY, CONFIG, DONE
 from arttune.compare.plan import Comparison
 from arttune.records import METRICS, RESULTS, write_whole
 from arttune.settings import CONFIG as SETTINGS
 
 RUNS, DOCS = Path("runs/compare"), Path("docs")
 UNFINISHED = DOCS / "compare" / "unfinished"
-KEPT = (CONFIG, f"*/{DONE}", f"*/{METRICS}", *(f"search/*/{name}" for name in (RESULTS, METRICS, SETTINGS)))
+KEPT = (CONFIG, f"*/{DONE}", f"*/{METRICS}", *(f"search/*/{name}" for name in (RESULTS, METRICS, SETTINGS, ASTRAY)))
 
 
 def main() -> None:

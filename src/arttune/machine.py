@@ -6,13 +6,16 @@ None of it changes what is computed but for rounding. `benchmarks/cpu_step.py` m
 from __future__ import annotations
 
 import ctypes
+import datetime
 import os
 import platform
+from importlib.metadata import version
 
 import psutil
 import torch
 from transformers import PreTrainedModel
 
+from arttune._version import __version__
 from arttune.attention import PLAIN
 
 PRECISIONS = ("auto", "bfloat16", "float32")
@@ -58,6 +61,16 @@ def describe() -> str:
     return (
         f"{able.get('cpu_name') or platform.machine()}, {os.cpu_count()} cores, {level}{gpu}, torch {torch.__version__}"
     )
+
+
+def circumstances() -> dict[str, str]:
+    """What stands beside a score for whoever wonders: the machine, the versions that matter, and the day."""
+    versions = [f"{name} {version(name)}" for name in ("transformers", "peft", "trl")]
+    return {
+        "machine": describe(),
+        "versions": ", ".join([f"arttune {__version__}", *versions]),
+        "date": datetime.date.today().isoformat(),
+    }
 
 
 def fast_attention(model: PreTrainedModel) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from dataclasses import replace
 
+import peft
 import pytest
+import torch
 import yaml
 
 import zoo
-from arttune import training
+from arttune import Painting, training
 from arttune.compare import Comparison, cells, compare, summary
 from arttune.compare.plan import CONTROLS, Cell
 from arttune.errors import BadInput
@@ -60,13 +63,19 @@ def test_all_cells_are_scored_on_the_same_problems(tiny_folder, problems, other,
         assert sum(own.right) == own.score["correct"]
         assert (result.parameters > 0, result.size > 0) == (cell.name not in CONTROLS,) * 2
     assert found[Cell("art", 0)].parameters == 3 * 224 * 224
-    summary.write(found, out, "a title")
+    summary.write(found, out, "a title", chosen.rates)
     assert (out / "curves.png").is_file()
     scores = json.loads((out / "compare.json").read_text())["scores"]
     assert [(s["task"], s["adapter"], s["seed"]) for s in scores] == [
         (task, cell.name, cell.seed) for task in ("own", "other") for cell in found
     ]
     assert (scores[0]["adapter"], scores[len(found) - 1]["adapter"]) == ("none", "soft-prompt")
+    for score, one in zip(scores, (result.answered[0] for result in found.values()), strict=False):
+        assert score["right"] == "".join("1" if right else "0" for right in one.right)
+        assert f"torch {torch.__version__}" in score["machine"]
+        assert f"peft {peft.__version__}" in score["versions"]
+        assert datetime.date.fromisoformat(score["date"]) <= datetime.date.today()
+    assert f"| {found[Cell('art', 0)].rate:g} (0.02, 0.2) |" in (out / "compare.md").read_text()
 
 
 def test_a_trained_cell_is_what_eval_says_of_its_folder(tiny_folder, problems, other, tmp_path):
@@ -115,8 +124,10 @@ def test_an_interrupted_comparison_goes_on(tiny_folder, problems, tmp_path, monk
         compare(chosen, cut)
     found = compare(chosen, cut)
     assert begun == ["art-0.02", "art-0.2", "art-0", "art-0", "art-1"]
-    assert [one.answered[0].right for one in found.values()] == [one.answered[0].right for one in expected.values()]
-    assert (whole / "art-1" / "art.png").read_bytes() != (whole / "art-0" / "art.png").read_bytes()
+    assert [one.rate for one in found.values()] == [one.rate for one in expected.values()]
+    painted = [[Painting.load(out / name / "art.png").pixels for name in ("art-0", "art-1")] for out in (whole, cut)]
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*painted, strict=True))
+    assert not torch.equal(*painted[0])
     assert compare(chosen, cut).keys() == found.keys()
     assert len(begun) == 5
 
@@ -167,10 +178,41 @@ def test_a_rate_at_which_a_run_fails_is_not_chosen(tiny_folder, problems, tmp_pa
     assert compare(chosen, tmp_path / "out")[Cell("lora", 0)].rate == 1e-3
 
 
+def test_a_rate_that_fails_a_later_seed_is_struck_out_for_all(tiny_folder, problems, tmp_path, monkeypatch):
+    """And stays so when the comparison is interrupted thereafter."""
+    rates = {"lora": [1e-3, 1e-2]}
+    chosen = plan(tiny_folder, problems, adapters=["lora"], controls=[], rates=rates)
+    train, begun = training.train, []
+    monkeypatch.setattr(cells.Hall, "_tried", lambda self, name, rate: (rate, 0.0, 1.0, rate))  # the higher, the better
+
+    def failing(settings, out, *rest):
+        begun.append((out.name, settings.learning_rate))
+        if begun[-1] == ("lora-1", 1e-2):
+            raise FloatingPointError("the gradient is not finite")
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return train(settings, out, *rest)
+
+    monkeypatch.setattr(training, "train", failing)
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        compare(chosen, tmp_path / "out", said.append)
+    assert any("lora went astray at 0.01" in line for line in said)
+    found = compare(chosen, tmp_path / "out")
+    assert {cell: result.rate for cell, result in found.items()} == {
+        Cell("none", 0): None,
+        Cell("lora", 0): 1e-3,
+        Cell("lora", 1): 1e-3,
+    }
+    assert begun == [("lora-0", 1e-2), ("lora-1", 1e-2), *[("lora-0", 1e-3)] * 2, ("lora-1", 1e-3)]
+
+
 def test_what_would_fail_late_is_found_at_once(tiny_folder, problems, other, tmp_path):
+    (tmp_path / "no.png").write_text("no picture")
     for changes, told in (
         ({"also": [str(problems)]}, "own is there already"),
-        ({"controls": ["few-shot"], "shots": 29}, "there are 28 training problems"),
+        ({"controls": ["few-shot"], "shots": 29}, "28 training problems have a reply that is right"),
+        ({"controls": ["artwork"], "artwork": str(tmp_path / "no.png")}, "no.png"),
     ):
         with pytest.raises(BadInput, match=told):
             compare(plan(tiny_folder, problems, **changes), tmp_path / "out")
@@ -191,6 +233,39 @@ def test_a_dry_run_finds_it_too_and_makes_nothing(command, tiny_folder, problems
         assert ("cells" in said) == (code == 0)
         assert ("unknown task 'gsm9k'" in complaint) == (code == 2)
     assert {*tmp_path.iterdir()} == there
+
+
+def test_the_command_goes_on_and_ends_in_tables_and_plots(command, tiny_folder, problems, other, tmp_path, monkeypatch):
+    file, out = tmp_path / "c.yaml", tmp_path / "out"
+    chosen = plan(tiny_folder, problems, controls=["blank"], seeds=[0], also=[str(other)])
+    file.write_text(replace(chosen, rates={name: [1e-2] for name in chosen.rates}).as_yaml())
+    train = training.train
+
+    def failing(settings, *rest):
+        if settings.adapter == "lora":
+            raise KeyboardInterrupt
+        return train(settings, *rest)
+
+    monkeypatch.setattr(training, "train", failing)
+    code, said, complaint = command("compare", file, "--out", out)
+    assert (code, said) == (1, "")
+    assert f"compare {file} --out {out}" in complaint.replace("\n", " ").replace("  ", " ")
+    assert len(json.loads((out / "compare.json").read_text())["scores"]) == 6  # what is there after three of five cells
+    monkeypatch.setattr(training, "train", train)
+    code, said, complaint = command("compare", file, "--out", out, "--json")
+    assert code == 0
+    told = json.loads(said)
+    assert told == json.loads((out / "compare.json").read_text())
+    assert [one["adapter"] for one in told["scores"]] == ["none", "blank", "art", "lora", "soft-prompt"] * 2
+    against = {(one["name"], one["against"]) for one in told["pairs"]}
+    assert against >= {("art", "none"), ("art", "blank"), ("art", "lora"), ("art", "soft-prompt"), ("lora", "none")}
+    assert ("lora", "blank") not in against
+    assert "5 of 5 cells" in complaint
+    code, said, _ = command("compare", file, "--out", out)
+    assert (code, said) == (0, (out / "compare.md").read_text())
+    assert "| against text only | against LoRA | against a soft prompt |" in said
+    assert command("compare", file)[0] == 2
+    assert command("compare", tmp_path / "none.yaml", "--out", out)[0] == 2
 
 
 def test_rates_that_all_go_astray_are_said(tiny_folder, problems, tmp_path, monkeypatch):

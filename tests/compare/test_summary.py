@@ -70,13 +70,14 @@ def test_the_table_has_every_arm_and_task(tmp_path):
     }
     arms = by_task(found)
     assert {task: [*arm] for task, arm in arms.items()} == {"t": ["none", "art", "lora"], "u": ["none", "art", "lora"]}
+    rates = {"art": [0.01, 0.02], "lora": [1e-3]}
     tests = {(one["name"], one["against"]): one["difference"] for one in pairs(arms["t"])}
     assert tests[("art", "none")] == 0.75
     assert tests[("art", "lora")] == -0.25
     assert tests[("lora", "none")] == 1.0
     lines = [
         line
-        for line in markdown(found, {task: pairs(arm) for task, arm in arms.items()}, "title").splitlines()
+        for line in markdown(found, {task: pairs(arm) for task, arm in arms.items()}, "title", rates).splitlines()
         if line.startswith("|")
     ]
     assert len({line.count("|") for line in lines}) == 1
@@ -85,5 +86,7 @@ def test_the_table_has_every_arm_and_task(tmp_path):
     assert "100.0%, 50.0%" in art
     assert "2 KiB" in art
     assert "13 s" in art
+    assert "| 0.02 (0.01, 0.02) |" in art
+    assert any("| 0.001 |" in line for line in lines)
     plot(found, tmp_path / "plot.png", "title")
     assert (tmp_path / "plot.png").stat().st_size > 5000

@@ -69,13 +69,15 @@ def compare(
                 row += [f"{result.seconds:.0f} s"] if result.seconds else []
             table.add_row(*row)
         err.print(table)
-        summary.write(found, folder, title)
+        summary.write(found, folder, title, plan.rates)
 
     with resumable(config, f"{program()} compare {config} --out {folder}"):
         run(plan, folder, say, shown)
     if as_json:
         print((folder / "compare.json").read_text(encoding="utf-8"))
     else:
-        out.print((folder / "compare.md").read_text(encoding="utf-8"), markup=False, highlight=False, soft_wrap=True)
+        out.print(
+            (folder / "compare.md").read_text(encoding="utf-8"), markup=False, highlight=False, soft_wrap=True, end=""
+        )
     drawn = ", ".join(str(path) for path in sorted(folder.glob("*.png")))
     say(f"{folder / 'compare.json'}, {folder / 'compare.md'}, {drawn}")

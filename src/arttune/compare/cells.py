@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import math
+import shutil
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +19,7 @@ from arttune.compare.plan import CONTROLS, Cell, Comparison
 from arttune.errors import BadInput
 from arttune.evaluate import Z95, Decoding, evaluate
 from arttune.finishing import Exam
-from arttune.machine import precision
+from arttune.machine import circumstances, precision
 from arttune.models import Loaded
 from arttune.objectives import Problems
 from arttune.prompts import worded
@@ -34,10 +35,11 @@ from arttune.records import (
     write_whole,
 )
 from arttune.settings import Settings
+from arttune.style.starts import start_pixels
 from arttune.tasks import Problem, Task, get_task
 from arttune.tuner import ArtConfig
 
-CONFIG, DONE = "comparison.yaml", "cell.json"
+CONFIG, DONE, ASTRAY = "comparison.yaml", "cell.json", "astray.txt"
 
 Say = Callable[[str], None]
 
@@ -64,12 +66,17 @@ class Result:
     parameters: int = 0  # trained
     size: int = 0  # bytes to ship
     seconds: float = 0.0  # of training
+    made: dict[str, str] = field(default_factory=dict)  # on what machine, with what versions, when
 
     @classmethod
     def read(cls, path: Path) -> Result:
         """From the file of a finished cell."""
         held = json.loads(path.read_text(encoding="utf-8"))
         return cls(**held | {"answered": [Answered(**one) for one in held["answered"]]})
+
+
+class Astray(Exception):
+    """Numbers ran out at an adapter's rate, which is struck out; what was trained at it is made anew."""
 
 
 def check(plan: Comparison) -> None:
@@ -95,16 +102,15 @@ def compare(
         hall.check()
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / CONFIG, plan.as_yaml())
-    found: dict[Cell, Result] = {}
-    for cell in plan.cells():
-        path = out / cell.folder / DONE
-        if not path.is_file():
-            result = hall.control(cell) if cell.name in CONTROLS else hall.trained(cell)
-            path.parent.mkdir(exist_ok=True)
-            write_whole(path, json.dumps(asdict(result)) + "\n")
-        found[cell] = Result.read(path)
-        shown(found)
-    return found
+    while True:
+        found: dict[Cell, Result] = {}
+        try:
+            for cell in plan.cells():
+                found[cell] = hall.result(cell)
+                shown(found)
+            return found
+        except Astray as error:
+            say(str(error))
 
 
 def _same(plan: Comparison, out: Path) -> Comparison:
@@ -143,8 +149,10 @@ class Hall:
                 raise BadInput(f"also: {task.name} has no test problem with a prompt this short; raise max_prompt")
         if self.plan.chooses and not problems.validation:
             raise BadInput("there are too few training problems to keep some for validation, which chooses; add some")
-        if "few-shot" in self.plan.controls and len(problems.train) < self.plan.shots:
-            raise BadInput(f"shots is {self.plan.shots}, but there are {len(problems.train)} training problems")
+        if "few-shot" in self.plan.controls:
+            controls.solved(self.plan, problems)
+        if "artwork" in self.plan.controls:
+            start_pixels(str(self.plan.artwork), self.canvas.canvas_size, self.canvas.ground)
 
     @cached_property
     def opened(self) -> tuple[Problems, Loaded]:
@@ -167,6 +175,15 @@ class Hall:
             found.append((task, asked))
         return found
 
+    def result(self, cell: Cell) -> Result:
+        """That of a cell, which is there already or is made. Raises `Astray` where it cannot be made like this."""
+        path = self.out / cell.folder / DONE
+        if not path.is_file():
+            made = self.control(cell) if cell.name in CONTROLS else self.trained(cell)
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, json.dumps(asdict(replace(made, made=circumstances()))) + "\n")
+        return Result.read(path)
+
     def control(self, cell: Cell) -> Result:
         """The scores of what is not trained."""
         self.say(f"{CONTROLS[cell.name]}, seed {cell.seed}")
@@ -185,7 +202,14 @@ class Hall:
         rate = self._rate(cell.name)
         folder = self.out / cell.folder
         self.say(f"{cell.name}, seed {cell.seed}, at a rate of {rate:g}")
-        self._run(self.plan.settings(cell, rate), folder, "test")
+        try:
+            self._run(self.plan.settings(cell, rate), folder, "test")
+        except FloatingPointError as error:
+            self._strike(cell.name, rate, str(error))
+            for other in self.plan.cells():
+                if other.name == cell.name:
+                    shutil.rmtree(self.out / other.folder, ignore_errors=True)
+            raise Astray(f"{cell.name} went astray at {rate:g}; all its seeds are trained at another rate") from error
         answered = [Answered.of_run(folder)]
         if self.plan.also:
             model = adapters.reloaded(self.opened[1].model, cell.name, folder)
@@ -235,16 +259,26 @@ class Hall:
         by the loss (or reward) of its last steps: of so few problems chance decides who comes first.
         """
         rates = self.plan.rates[name]
-        if len(rates) == 1:
+        sound = [rate for rate in rates if not self._astray(name, rate).is_file()]
+        if len(rates) == len(sound) == 1:
             return rates[0]
         if name not in self.rates:
-            tried = [self._tried(name, rate) for rate in rates]
+            tried = [self._tried(name, rate) for rate in sound]
             if all(learned == -math.inf for *_, learned, _ in tried):
                 told = ", ".join(f"{rate:g}" for rate in rates)
                 raise BadInput(f"rates: {name} goes astray at all of {told}; name lower ones")
             leader = max(share - error for share, error, *_ in tried)
             self.rates[name] = max((learned, rate) for share, _, learned, rate in tried if share >= leader)[1]
         return self.rates[name]
+
+    def _astray(self, name: str, rate: float) -> Path:
+        """The file that strikes out a rate."""
+        return self.out / "search" / f"{name}-{rate:g}" / ASTRAY
+
+    def _strike(self, name: str, rate: float, why: str) -> None:
+        self.rates.pop(name, None)
+        self._astray(name, rate).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self._astray(name, rate), why + "\n")
 
     def _tried(self, name: str, rate: float) -> tuple[float, float, float, float]:
         """Validation accuracy, its standard error, how well the last steps went, and the rate."""
@@ -255,6 +289,7 @@ class Hall:
             score = self._run(self.plan.search(name, rate), folder, "validation")[-1]
         except FloatingPointError as error:
             self.say(f"that rate is too high: {error}")
+            self._strike(name, rate, str(error))
             return 0.0, 1.0, -math.inf, rate
         (low, high), share = score["ci95"], score["accuracy"]
         key, sign = ("reward", 1.0) if self.plan.run.objective == "grpo" else ("loss", -1.0)

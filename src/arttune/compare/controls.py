@@ -53,11 +53,7 @@ def wording(
         tried: list[Put] = [told(text) for text in plan.instructions]
         return tried[0] if len(tried) == 1 else max(tried, key=right)
     if cell.name == "few-shot":
-        told_right = ((one, solution(problems.task, one)) for one in problems.train)
-        solved = [replace(one, completion=reply) for one, reply in told_right if reply is not None]
-        if len(solved) < plan.shots:
-            raise BadInput(f"shots is {plan.shots}, but {len(solved)} training problems have a reply that is right")
-        examples = random.Random(cell.seed).sample(solved, plan.shots)
+        examples = random.Random(cell.seed).sample(solved(plan, problems), plan.shots)
         return lambda one: replace(one, prompt=with_examples(one, examples))
     if cell.name == "random-string":
         text = random_string(loaded.tokenizer, canvas.tokens, cell.seed)
@@ -68,6 +64,15 @@ def wording(
 def told(instruction: str) -> Put:
     """Problems that end with an instruction."""
     return lambda one: replace(one, prompt=with_instruction(one.prompt, instruction))
+
+
+def solved(plan: Comparison, problems: Problems) -> list[Problem]:
+    """The training problems that can be worked examples, replies and all. Raises `BadInput` for fewer than `shots`."""
+    told_right = ((one, solution(problems.task, one)) for one in problems.train)
+    found = [replace(one, completion=reply) for one, reply in told_right if reply is not None]
+    if len(found) < plan.shots:
+        raise BadInput(f"shots is {plan.shots}, but {len(found)} training problems have a reply that is right")
+    return found
 
 
 def solution(task: Task, problem: Problem) -> str | None:
