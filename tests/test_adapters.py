@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -117,8 +118,26 @@ def test_eval_of_a_run_has_its_template_and_says_what_it_holds(tiny_folder, prob
     training.train(settings(tiny_folder, problems, adapter="lora", steps=1, template="loud=true"), tmp_path / "run")
     ready = open_request(Request(str(tiny_folder), str(problems), str(tmp_path / "run")))
     assert ready.loaded.tokenizer.apply_chat_template(ready.problems[0].prompt, tokenize=False)[:5] == "LOUD "
+    assert ready.warnings == []
     with pytest.raises(BadInput, match="another adapter than a painting"):
         painting_file(str(tmp_path / "run"))
+
+
+def test_weights_of_another_model_are_told(tiny_folder, problems, tmp_path):
+    run, same, wider = tmp_path / "run", tmp_path / "same", tmp_path / "wider"
+    training.train(settings(tiny_folder, problems, adapter="lora", steps=1), run)
+    shutil.copytree(tiny_folder, same)
+    other = zoo.tiny("qwen2_5_vl")
+    other.config.text_config.intermediate_size += 32
+    type(other)(other.config).save_pretrained(wider)
+    zoo.tokenizer().save_pretrained(wider)
+    (warning,) = open_request(Request(str(same), str(problems), str(run))).warnings
+    assert warning == f"{run} was trained for {tiny_folder}, not for {same}; it may do nothing here"
+    with pytest.raises(BadInput, match=f"{run} is of {tiny_folder} and does not fit {wider}"):
+        open_request(Request(str(wider), str(problems), str(run)))
+    (run / "config.yaml").unlink()
+    with pytest.raises(BadInput, match=f"{run} is of {tiny_folder} and does not fit {wider}"):
+        open_request(Request(str(wider), str(problems), str(run)))
 
 
 def test_a_gradient_that_is_not_finite_moves_nothing():

@@ -113,6 +113,12 @@ def test_a_cut_picture_is_refused(tiny_folder, art):
     model = harness.ArtLM(str(tiny_folder), str(art), "float32")
     with pytest.raises(BadInput, match="would cut the picture"):
         model.tok_batch_encode(["too long" * 20], left_truncate_len=100)
+    asked = [Instance("loglikelihood", {}, ("too long" * 20, " and more"), 0)]
+    model._max_length = 200
+    with pytest.raises(BadInput, match="longer than 200 tokens; cutting it would cut the picture"):
+        model.loglikelihood(asked, disable_tqdm=True)
+    model._max_length = 300
+    assert len(model.loglikelihood(asked, disable_tqdm=True)) == 1
 
 
 def test_the_command_line_has_the_model(tiny_folder, art, tasks, tmp_path):

@@ -36,9 +36,10 @@ SHAPES = {
 MILLIONS = {"0.8b": (800, 950), "2b": (2000, 2400), "4b": (4300, 4800)}
 
 
-def template() -> str:
-    """Qwen3.5's own chat template, as TRL keeps it."""
-    return (files("trl") / "chat_templates" / "qwen3_5_nothink.jinja").read_text(encoding="utf-8")
+def template(size: str = "0.8b") -> str:
+    """Qwen3.5's own chat template, as TRL keeps it; from 4B on it thinks unless it is told not to."""
+    kind = "think" if size == "4b" else "nothink"
+    return (files("trl") / "chat_templates" / f"qwen3_5_{kind}.jinja").read_text(encoding="utf-8")
 
 
 def shapes(folder: Path, size: str) -> Path:
@@ -75,7 +76,7 @@ def shapes(folder: Path, size: str) -> Path:
     config = Qwen3_5Config(text_config=text, vision_config=vision, tie_word_embeddings=True, **marks)
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "chat_template.jinja").write_text(template(), encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(template(size), encoding="utf-8")
     return folder
 
 

@@ -94,6 +94,8 @@ class ArtLM(HFLM):  # type: ignore[misc]  # the harness has no types
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         before, after = super()._encode_pair(self._shown(context), continuation)
+        if self.picture and len(before) + len(after) > self.max_length + 1:  # the harness would cut from the left
+            raise _too_long(self.max_length)
         return before, after
 
     def tok_batch_encode(
@@ -108,8 +110,12 @@ class ArtLM(HFLM):  # type: ignore[misc]  # the harness has no types
         ids, mask = super().tok_batch_encode(shown, padding_side, left_truncate_len, truncation)
         pads = (ids == self.model.config.image_token_id).sum(dim=1)
         if self.picture and bool((pads != self.picture).any()):
-            raise BadInput(f"a prompt is longer than {left_truncate_len} tokens; cutting it would cut the picture")
+            raise _too_long(left_truncate_len)
         return ids, mask
 
     def _shown(self, text: str) -> str:
         return text if not self.picture or START in text else placeholder(self.picture) + text
+
+
+def _too_long(most: int | None) -> BadInput:
+    return BadInput(f"a prompt is longer than {most} tokens; cutting it would cut the picture")

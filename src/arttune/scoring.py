@@ -109,8 +109,9 @@ def open_request(request: Request) -> Ready:
     art = None if request.adapter == "none" or weights else painting_file(request.adapter)
     # Read before the model is loaded, so that an unreadable picture is found at once.
     made = None if art is None else Painting.load(art).provenance
-    kept = Settings.read(weights / CONFIG, {}).template if weights and (weights / CONFIG).is_file() else None
-    template = named_values("template", request.template or kept) or (made.template if made else {})
+    kept = Settings.read(weights / CONFIG, {}) if weights and (weights / CONFIG).is_file() else None
+    told = request.template or (kept.template if kept else None)
+    template = named_values("template", told) or (made.template if made else {})
     loaded = load_model(request.model, request.dtype)
     fix_template(loaded.tokenizer, template)
     problems = worded(problems, loaded.tokenizer, request.max_prompt, request.limit)
@@ -120,16 +121,33 @@ def open_request(request: Request) -> Ready:
     if request.instruction:
         problems = [replace(one, prompt=with_instruction(one.prompt, request.instruction)) for one in problems]
     if weights:
-        seeing = PeftModel.from_pretrained(loaded.model, str(weights))
-        return Ready(request, task, problems, loaded, seeing, template=template)
+        trained_on = kept.model if kept else _base(weights)
+        try:
+            seeing = PeftModel.from_pretrained(loaded.model, str(weights))
+        except (RuntimeError, ValueError) as error:  # other shapes, or no module of that name
+            raise BadInput(
+                f"{weights} is of {trained_on} and does not fit {request.model}; name it with --model"
+            ) from error
+        warnings = _of_another(weights, "trained", trained_on, request.model, loaded)
+        return Ready(request, task, problems, loaded, seeing, template=template, warnings=warnings)
     if art is None:
         return Ready(request, task, problems, loaded, loaded.model, template=template)
     model = load(loaded.model, art)
-    warnings = []
-    if made is not None and made.model not in (None, request.model, loaded.model.name_or_path):
-        warnings.append(f"{art} was painted for {made.model}, not for {request.model}; it may do nothing here")
+    warnings = _of_another(art, "painted", made.model if made else None, request.model, loaded)
     tokens = art_layer(model).configs["default"].tokens
     return Ready(request, task, problems, loaded, model, tokens, art, template, warnings)
+
+
+def _base(weights: Path) -> str | None:
+    """The model that PEFT says an adapter was trained on."""
+    config = json.loads((weights / "adapter_config.json").read_text(encoding="utf-8"))
+    return config.get("base_model_name_or_path")
+
+
+def _of_another(adapter: Path, made: str, model: str | None, asked: str, loaded: Loaded) -> list[str]:
+    if model in (None, asked, loaded.model.name_or_path):
+        return []
+    return [f"{adapter} was {made} for {model}, not for {asked}; it may do nothing here"]
 
 
 def weights_folder(adapter: str | Path) -> Path | None:
