@@ -60,6 +60,22 @@ def test_a_figure_of_a_mask_of_another_size_does_not_change_either(tmp_path, sid
         assert int(most[:, 113:].min()) == 255
 
 
+def test_what_is_transparent_in_a_mask_is_ground(tmp_path):
+    """A black figure on nothing is how such pictures leave most programs."""
+    figure = np.zeros((56, 84, 4), dtype=np.uint8)
+    figure[:, :42, 3] = 255
+    Image.fromarray(figure, "RGBA").save(tmp_path / "mask.png")
+    most = allowed(SIZE, 40, 4, str(tmp_path / "mask.png"))
+    assert most[0, [0, 41, 42, 83]].tolist() == [4, 4, 40, 40]
+
+
+def test_a_mask_that_lets_nothing_change_is_said(tmp_path):
+    Image.new("L", (84, 56), 0).save(tmp_path / "mask.png")
+    with pytest.raises(BadInput, match="lets no pixel change: all of it is figure"):
+        allowed(SIZE, 40, None, str(tmp_path / "mask.png"))
+    assert torch.equal(allowed(SIZE, 40, 4, str(tmp_path / "mask.png")), torch.full(SIZE, 4))
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

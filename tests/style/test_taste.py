@@ -75,6 +75,12 @@ def test_at_the_artwork_itself_nothing_pulls_and_nothing_breaks():
     assert torch.equal(bent(taste, ARTWORK / 255, grad), grad)
 
 
+@pytest.mark.parametrize("weight", [0.1, 10.0])
+def test_what_has_no_slope_does_not_pull_however_heavy(weight):
+    grad, flat = torch.ones(ARTWORK.shape), torch.full(ARTWORK.shape, 128 / 255)
+    assert torch.equal(bent(Taste({"variation": (weight, variation)}), flat, grad), grad)
+
+
 def test_the_gradient_of_nothing_is_not_bent():
     taste = Taste({"variation": (1.0, variation)}, 0.9)
     assert float(bent(taste, noisy(), torch.zeros(ARTWORK.shape)).abs().max()) == 0

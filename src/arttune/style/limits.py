@@ -51,4 +51,7 @@ def allowed(
     else:
         raise BadInput(f"mask {mask!r} is no picture file; give one, or alpha")
     figure = figure_limit or 0
-    return (figure + (limit - figure) * ground).floor().long()
+    most = (figure + (limit - figure) * ground).floor().long()
+    if limit and not bool(most.any()):
+        raise BadInput(f"mask {mask} lets no pixel change: all of it is figure; make the ground white")
+    return most

@@ -63,8 +63,12 @@ def opacity(path: Path, size: tuple[int, int]) -> torch.Tensor:
 
 
 def share_of(path: Path, size: tuple[int, int]) -> torch.Tensor:
-    """The brightness of a picture, float `(H, W)` in [0, 1], cropped and resized as `start_pixels` does it."""
-    return _grey(_upright(path).convert("L"), size)
+    """The brightness of a picture, float `(H, W)` in [0, 1], cropped and resized as `start_pixels` does it.
+
+    What is transparent lies on white.
+    """
+    picture = _upright(path).convert("RGBA")
+    return _grey(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("L"), size)
 
 
 def _grey(picture: Image.Image, size: tuple[int, int]) -> torch.Tensor:

@@ -78,11 +78,11 @@ class Taste(nn.Module):
             value, slope = sloped(partial(loss, step=int(self.steps)), picture)
             self.largest[at] = torch.maximum(self.largest[at], slope.norm())
             self.figures[name] = value
-            total += weight / self.largest[at].clamp_min(TINY) * slope
+            total += weight * (slope / self.largest[at].clamp_min(TINY))
         if self.least is not None:
             value, slope = sloped(lambda seen: 1 - likeness(seen, artwork.to(seen) / LEVELS), picture)
             self.price.add_(PACE * (value / (1 - self.least) - 1 + MARGIN)).clamp_(min=0)
-            total += self.price / slope.norm().clamp_min(TINY) * slope
+            total += self.price * (slope / slope.norm().clamp_min(TINY))
             self.figures |= {"likeness": 1 - value, "price": float(self.price)}
         self.steps += 1
         return total

@@ -58,8 +58,8 @@ class TowerTexture(nn.Module):
         off, slope = sloped(lambda features: (gram((features - mean).T) - wanted).square().sum() / size, seen.float())
         self.figures[f"tower {at + 1}"] = off
         self.largest[at] = torch.maximum(self.largest[at], slope.norm())
-        share = self.weight / len(self.wanted) * grad.float().norm() / self.largest[at].clamp_min(TINY)
-        return (share * slope).to(grad)
+        share = self.weight / len(self.wanted) * grad.float().norm()
+        return (share * (slope / self.largest[at].clamp_min(TINY))).to(grad)
 
 
 @contextmanager
