@@ -94,19 +94,25 @@ def test_everything_can_be_reached_and_worked_by_keyboard(browser, runs):
     press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
     slider = browser.find_element("css selector", "input[type=range]")
     assert slider.get_attribute("aria-valuetext") == "step 2"
+    assert browser.find_element("css selector", ".picture").get_attribute("alt") == "Step 2 of held"
     marker = browser.find_element("css selector", ".marker")
     # 2 of an axis of 6 steps, whose chart is drawn between 52 and 544
     assert float(marker.get_attribute("x1")) == pytest.approx(52 + 2 / 6 * 492, abs=0.5)
     for _ in range(2):
         ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT).perform()
     assert focused(browser) == "Save the PNG"
-    for name, source in (("change", "change"), ("start", "start"), ("painting", "painting")):
+    for name, source, of in (
+        ("change", "change", " of held"),
+        ("start", "start", " of held"),
+        ("painting", "painting", " held"),
+    ):
         ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT).perform()
         assert focused(browser) == name
         press(Keys.SPACE)
         assert picture(browser) == browser.execute_script(f"return document.querySelector('.picture').dataset.{source}")
         pressed = browser.find_elements("css selector", "[data-show][aria-pressed=true]")
         assert [one.get_attribute("data-show") for one in pressed] == [name]
+        assert browser.find_element("css selector", ".picture").get_attribute("alt") == f"The {name}{of}"
     assert picture(browser) == final
 
 

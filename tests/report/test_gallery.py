@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import json
 import re
 import shlex
@@ -12,10 +13,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from arttune import Painting, training
+from arttune.canvas import pixels_of, to_uint8
 from arttune.errors import BadInput
 from arttune.report import gallery
+from arttune.report.plots import stretched
 from arttune.settings import Settings
 from test_training import problems, settings
 
@@ -64,6 +68,38 @@ def test_what_problems_say_is_text_and_nothing_more(runs):
     assert html.escape("<script>alert(", quote=False) in page
 
 
+def seen(uri: str) -> torch.Tensor:
+    """The uint8 pixels `(3, H, W)` of a picture on a page."""
+    with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as picture:
+        return pixels_of(picture.convert("RGB"))
+
+
+def test_start_and_change_are_shown_to_the_bit(runs):
+    exhibit = gallery.Exhibit.read(runs / "free")
+    page = (runs / "free" / gallery.PAGE).read_text()
+    start, change = (re.search(rf'data-{name}="([^"]+)"', page)[1] for name in ("start", "change"))
+    assert torch.equal(seen(start), exhibit.start)
+    expected, times = stretched(exhibit.start, exhibit.painting.pixels)
+    assert torch.equal(seen(change), to_uint8(expected))
+    assert re.search(rf"Change . {times:.1f}</button>", page)
+
+
+def test_a_frame_shows_as_much_change_as_there_is(runs):
+    exhibit = gallery.Exhibit.read(runs / "free")
+    page = (runs / "free" / gallery.PAGE).read_text()
+    for frame in json.loads(re.search(r'class="frames">(.*?)</script>', page, re.S)[1]):
+        if frame["picture"] is not None:
+            kept = Painting.load(exhibit.frames[frame["step"]]).pixels
+            assert float((seen(frame["picture"]).int() - kept.int()).abs().float().mean()) < 10
+    start = exhibit.start.int()
+    grain = torch.randint(-60, 61, start.shape, generator=torch.Generator().manual_seed(0))
+    grainy = (start + grain).clamp(0, 255).to(torch.uint8)
+    changes = [
+        (one.int() - start).abs().float().mean() for one in (grainy, seen(gallery._small(Painting(grainy).picture)))
+    ]
+    assert float(changes[1] / changes[0]) == pytest.approx(1, abs=0.1)
+
+
 def test_the_painting_on_the_page_is_the_file(runs):
     page = (runs / "held" / gallery.PAGE).read_text()
     held = re.search(r'class="save" href="data:image/png;base64,([^"]+)"', page)[1]
@@ -104,7 +140,20 @@ def test_a_gallery_of_several_has_a_way_to_each(runs):
     gallery.write([runs / "free", runs / "held"], runs / "both.html")
     page = (runs / "both.html").read_text()
     assert re.findall(r'<article id="([^"]+)"', page) == re.findall(r'<a href="#([^"]+)"', page) == ["run-0", "run-1"]
-    assert "Accuracy of all runs by likeness" in page
+    assert "Likeness against accuracy, with 95 % intervals: own, " in page
+    assert re.findall(r'<text class="mark"[^>]*>([^<]+)<', page)[:2] == ["1", "2"]
+    exhibits = [gallery.Exhibit.read(runs / name) for name in ("free", "held")]
+    for one, label in zip(exhibits, ("1, free", "2, held"), strict=True):
+        told = f"{label}: {one.scores[-1]['accuracy']:.1%} at {one.likeness:.3f}"
+        assert told in re.search(r'aria-label="(Accuracy by likeness[^"]*)"', page)[1]
+
+
+def test_only_runs_of_the_same_task_and_model_share_a_chart(runs):
+    free, held = (gallery.Exhibit.read(runs / name) for name in ("free", "held"))
+    other = replace(held, scores=[score | {"task": "another"} for score in held.scores])
+    assert gallery._overviews([free, other]) == []
+    (chart,) = gallery._overviews([other, free, held])
+    assert re.findall(r'<text class="mark"[^>]*>([^<]+)<', chart["svg"]) == ["2", "3"]
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,14 @@ def test_curves_beside_each_other_are_those_of_each_run_and_their_mean(tmp_path,
     assert len({line.get_color() for line in axis.lines}) == 2
 
 
+def test_each_of_many_curves_has_a_colour_of_its_own(tmp_path, kept):
+    lines = [{"step": i, "loss": 1.0 / i} for i in (1, 2)]
+    names = ["art", "lora", "soft-prompt", *map(str, range(8))]
+    learning_curves({name: [lines] for name in names}, tmp_path / "curves.png", "title")
+    (axis,) = kept[0].axes
+    assert len({line.get_color() for line in axis.lines}) == len(names)
+
+
 def test_curves_of_rewards_are_drawn_as_they_are(tmp_path, kept):
     lines = [{"step": i, "loss": 0.0, "reward": i / 10} for i in (1, 2)]
     learning_curves({"art": [lines]}, tmp_path / "curves.png", "title")

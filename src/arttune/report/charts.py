@@ -13,15 +13,16 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 16, 26, 46
 
 @dataclass(frozen=True)
 class Series:
-    """Points `(x, y)` with a CSS class: `line` joins them, `dots` does not; `spans` are the ends of intervals of y.
+    """Points `(x, y)` with a CSS class: `line` joins them, others do not; `spans` are the ends of intervals of y.
 
-    `titles` are what is said of each point when it is pointed at.
+    `titles` are what is said of each point, `marks` what is written beside it.
     """
 
     points: Sequence[tuple[float, float]]
     look: str = "line"
     spans: Sequence[tuple[float, float]] = ()
     titles: Sequence[str] = ()
+    marks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Axis:
     high: float
     percent: bool = False
     ticks: list[float] = field(default_factory=list)
+    step: float = 1.0  # between ticks
 
     @classmethod
     def over(cls, label: str, values: Sequence[float], percent: bool = False, floor: float | None = None) -> Axis:
@@ -42,15 +44,17 @@ class Axis:
         high = high if high > low else low + (abs(low) or 1.0) * 0.1
         step = _round((high - low) / 4)
         first, last = math.floor(low / step), math.ceil(high / step)
-        return cls(label, first * step, last * step, percent, [k * step for k in range(first, last + 1)])
+        return cls(label, first * step, last * step, percent, [k * step for k in range(first, last + 1)], step)
 
     def place(self, value: float) -> float:
         """Where a value is, as a share of the axis."""
         return (value - self.low) / (self.high - self.low)
 
     def said(self, value: float) -> str:
-        """A tick in words."""
-        return f"{100 * value:.3g} %" if self.percent else f"{value:.3g}"
+        """A tick in words, with as many digits as tell it from its neighbours."""
+        shown, step = (100 * one if self.percent else one for one in (value, self.step))
+        digits = max(0, -math.floor(math.log10(step) + 1e-9))
+        return f"{shown:.{digits}f}{' %' if self.percent else ''}"
 
 
 def _round(step: float) -> float:
@@ -60,14 +64,19 @@ def _round(step: float) -> float:
 
 
 def chart(name: str, x: Axis, y: Axis, series: Sequence[Series], marker: bool = False) -> str:
-    """The SVG. `name` says what it shows to those who do not see it; with a `marker` a script can show a value of x."""
+    """The SVG. With a `marker` a script can show a value of x.
+
+    `name`, and what is said of its points, is what those have who do not see it.
+    """
 
     def at(point: tuple[float, float]) -> tuple[float, float]:
         across = LEFT + x.place(point[0]) * (WIDTH - LEFT - RIGHT)
         return across, HEIGHT - BOTTOM - y.place(point[1]) * (HEIGHT - TOP - BOTTOM)
 
+    points = [title for one in series for title in one.titles if title]
+    told = f"{name}. {'; '.join(points)}" if points else name
     drawn = [
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(name)}"'
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(told)}"'
         f' data-left="{LEFT}" data-right="{WIDTH - RIGHT}" data-low="{x.low:g}" data-high="{x.high:g}">'
     ]
     for tick in y.ticks:
@@ -92,8 +101,14 @@ def chart(name: str, x: Axis, y: Axis, series: Sequence[Series], marker: bool = 
         else:
             titles = [*one.titles, *[""] * (len(placed) - len(one.titles))]
             for (across, down), title in zip(placed, titles, strict=True):
-                told = f"<title>{escape(title)}</title>" if title else ""
-                drawn.append(f'<circle class="{one.look}" cx="{across:.1f}" cy="{down:.1f}" r="4">{told}</circle>')
+                shown = f"<title>{escape(title)}</title>" if title else ""
+                drawn.append(f'<circle class="{one.look}" cx="{across:.1f}" cy="{down:.1f}" r="4">{shown}</circle>')
+            for (across, down), mark in zip(placed, one.marks, strict=False):
+                left = across > WIDTH - RIGHT - 12
+                place = f'x="{across - 8 if left else across + 8:.1f}" y="{down - 6:.1f}"'
+                drawn.append(
+                    f'<text class="mark" {place} text-anchor="{"end" if left else "start"}">{escape(mark)}</text>'
+                )
     if marker:
         drawn.append(f'<line class="marker" x1="{LEFT}" x2="{LEFT}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
     return "".join([*drawn, "</svg>"])

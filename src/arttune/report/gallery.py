@@ -110,7 +110,7 @@ def page(exhibits: Sequence[Exhibit]) -> str:
     source = (Path(__file__).parent / "gallery.html.j2").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
     shown = [_shown(one, number) for number, one in enumerate(exhibits)]
-    return template.render(exhibits=shown, overview=_overview(exhibits) if len(exhibits) > 1 else None)
+    return template.render(exhibits=shown, overviews=_overviews(exhibits) if len(exhibits) > 1 else [])
 
 
 def write(folders: Sequence[Path], path: Path) -> None:
@@ -138,9 +138,10 @@ def _shown(one: Exhibit, number: int) -> dict[str, Any]:
         "objective": f"{settings.objective}, {settings.steps} steps of {settings.rows}",
         "scores": [_scored("text only", before), _scored("with the painting", after)],
         "painting": _uri((one.folder / PICTURE).read_bytes(), "png"),
-        "start": _webp(Painting(one.start).picture),
+        "start": _exact(Painting(one.start).picture),
         "change": _change(one.start, one.painting.pixels),
         "facts": _facts(one),
+        "likeness": one.likeness,
         "frames": frames,
         "at": next((at for at, frame in enumerate(frames) if frame["picture"] is None), len(frames) - 1),
         "charts": _charts(one),
@@ -165,7 +166,7 @@ def _scored(name: str, score: dict[str, Any]) -> dict[str, Any]:
 def _frames(one: Exhibit, painted: int | None) -> list[dict[str, Any]]:
     """The moments of training; the picture of the one that became the painting is the painting, and left out here."""
     return [
-        {"step": step, "picture": None if step == painted else _webp(open_picture(one.frames[step]))}
+        {"step": step, "picture": None if step == painted else _small(open_picture(one.frames[step]))}
         for step in sorted({*one.frames, *([] if painted is None else [painted])})
     ]
 
@@ -214,7 +215,9 @@ def _charts(one: Exhibit) -> list[dict[str, str]]:
     traced = [line for line in judged if "eval_likeness" in line]
     if traced and one.likeness is not None:
         path = [(line["eval_likeness"], line["eval_accuracy"]) for line in traced]
-        titles = [f"step {line['step']}" for line in traced]
+        titles = [
+            f"step {line['step']}: {share:.1%} at {near:.3f}" for line, (near, share) in zip(traced, path, strict=True)
+        ]
         found.append({"title": "Likeness against accuracy, while it was painted", "svg": _traded(path, titles, one)})
     return found
 
@@ -226,21 +229,33 @@ def _traded(path: list[tuple[float, float]], titles: list[str], one: Exhibit) ->
     series = [
         Series(path, "line faint"),
         Series(path, "ink", titles=titles),
-        Series([end], "accent", [(low, high)], [f"{score['split']} problems: {end[1]:.1%}"]),
+        Series([end], "accent", [(low, high)], [f"{score['split']} problems: {end[1]:.1%}"], ["painting"]),
     ]
     return _by_likeness("Accuracy by likeness", series)
 
 
-def _overview(exhibits: Sequence[Exhibit]) -> str | None:
-    """All runs by likeness and accuracy."""
-    known = [(one, one.likeness) for one in exhibits]
-    there = [(one, alike, one.scores[-1]) for one, alike in known if alike is not None]
-    if not there:
-        return None
-    points = [(alike, score["accuracy"]) for _, alike, score in there]
-    spans = [tuple(score["ci95"]) for *_, score in there]
-    titles = [f"{one.name}: {score['accuracy']:.1%} at {alike:.3f}" for one, alike, score in there]
-    return _by_likeness("Accuracy of all runs by likeness", [Series(points, "accent", spans, titles)])
+def _overviews(exhibits: Sequence[Exhibit]) -> list[dict[str, str]]:
+    """Runs by likeness and accuracy, under their numbers on the page: a chart for each model's runs of a task."""
+    asked: dict[tuple[str, str], list[tuple[int, Exhibit, float]]] = {}
+    for number, one in enumerate(exhibits, 1):
+        if one.likeness is not None:
+            score = one.scores[-1]
+            asked.setdefault((score["task"], score["model"]), []).append((number, one, one.likeness))
+    found = []
+    for (task, model), there in asked.items():
+        if len(there) < 2:
+            continue
+        scores = [one.scores[-1] for _, one, _ in there]
+        points = [(alike, score["accuracy"]) for (*_, alike), score in zip(there, scores, strict=True)]
+        spans = [(score["ci95"][0], score["ci95"][1]) for score in scores]
+        titles = [
+            f"{number}, {one.name}: {share:.1%} at {alike:.3f}"
+            for (number, one, _), (alike, share) in zip(there, points, strict=True)
+        ]
+        series = Series(points, "accent", spans, titles, [str(number) for number, *_ in there])
+        title = f"Likeness against accuracy, with 95 % intervals: {task}, {model}"
+        found.append({"title": title, "svg": _by_likeness("Accuracy by likeness", [series])})
+    return found
 
 
 def _by_likeness(name: str, series: Sequence[Series]) -> str:
@@ -254,13 +269,27 @@ def _by_likeness(name: str, series: Sequence[Series]) -> str:
 
 def _change(start: torch.Tensor, end: torch.Tensor) -> dict[str, str]:
     shown, times = stretched(start, end)
-    return {"picture": _webp(Painting(to_uint8(shown)).picture), "times": f"{times:.1f}"}
+    return {"picture": _exact(Painting(to_uint8(shown)).picture), "times": f"{times:.1f}"}
 
 
-def _webp(picture: Image.Image) -> str:
+def _exact(picture: Image.Image) -> str:
+    return _uri(_encoded(picture, "WEBP", lossless=True, quality=75), "webp")
+
+
+def _small(picture: Image.Image) -> str:
+    """Exact where that takes least, else a JPEG with colours at full size, for colours are what a change is made of.
+
+    WebP would halve their size, and show half of the change.
+    """
+    exact = _encoded(picture, "WEBP", lossless=True, quality=75)
+    near = _encoded(picture, "JPEG", quality=85, subsampling=0, optimize=True)
+    return _uri(exact, "webp") if len(exact) <= len(near) else _uri(near, "jpeg")
+
+
+def _encoded(picture: Image.Image, kind: str, **how: Any) -> bytes:
     data = io.BytesIO()
-    picture.convert("RGB").save(data, "WEBP", quality=82, method=4)
-    return _uri(data.getvalue(), "webp")
+    picture.convert("RGB").save(data, kind, **how)
+    return data.getvalue()
 
 
 def _uri(data: bytes, kind: str) -> str:
