@@ -12,13 +12,13 @@ from transformers import AutoTokenizer
 from trl.trainer.utils import add_fused_lm_head
 
 import zoo
-from arttune import ArtConfig, adapters, training
+from arttune import ArtConfig, adapters, prefix, training
 from arttune.errors import BadInput
 from arttune.evaluate import Decoding, answers, greedy
 from arttune.scoring import Request, open_request, painting_file
 from arttune.tasks import Problem
 from test_training import problems, settings
-from test_tree import FIELDS, close
+from test_tree import FIELDS, close, count_backbone_tokens
 from tuner.test_model import with_labels
 
 __all__ = ["problems"]
@@ -91,6 +91,23 @@ def test_projecting_labels_alone_changes_nothing(name, fused):
         assert close(ours, theirs)
     else:
         assert ours.logits.shape[1] == int((made["labels"][:, 1:] != -100).sum())
+
+
+@pytest.mark.parametrize("family", zoo.NAMES)
+def test_rollouts_of_the_same_prompts_run_them_once_and_say_the_same(family, monkeypatch):
+    monkeypatch.setitem(prefix.OVERHEAD, "cpu", 0)
+    model = adapted("lora", family)
+    made = {key: value.repeat_interleave(4, dim=0) for key, value in text("left").items()}
+    asked = {"max_new_tokens": 5, "do_sample": False}
+    expected = model.generate(**made, **asked)
+    whole = count_backbone_tokens(model)
+    model.generate(**made, **asked)
+    adapters.share_prompts(model)
+    less = count_backbone_tokens(model)
+    assert torch.equal(model.generate(**made, **asked), expected)
+    assert sum(less) < 0.6 * sum(whole)
+    told = model.generate(**made, **asked, return_dict_in_generate=True)
+    assert torch.equal(told.sequences, expected)
 
 
 @pytest.mark.parametrize("family", zoo.NAMES)

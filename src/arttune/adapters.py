@@ -16,6 +16,7 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, PromptTuningConfig, PromptTuningInit
 from safetensors import safe_open
 
+from arttune.filling import Filling, generated
 from arttune.loading import load
 from arttune.optimizer import CanvasMuon, finite
 from arttune.records import PICTURE, WEIGHTS
@@ -100,6 +101,20 @@ def project_labels_alone(model: PeftModel) -> None:
         return spread(output, mask) if kwargs.get("fused_lm_head") else output
 
     base.forward = labels_alone
+
+
+def share_prompts(model: PeftModel) -> None:
+    """Have the model that carries the adapter run what prompts share once in `generate`, as that of a canvas does."""
+    base = model.get_base_model()
+    plain = base.generate
+
+    @wraps(plain)
+    def generate(inputs: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        given = kwargs if inputs is None else kwargs | {"input_ids": inputs}
+        filled = Filling()(base, given) if given.get("input_ids") is not None else {}
+        return generated(base, given, filled) if filled else plain(**given)
+
+    base.generate = generate
 
 
 def trained_parameters(out: Path) -> int:

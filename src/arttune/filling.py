@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import Cache
 
-from arttune.decoding import growing
+from arttune.decoding import decoded, growing
 from arttune.passes import Batch, repeated
 from arttune.prefix import ends, left_aligned, shared_length, stems
 from arttune.recording import fixed, replays
@@ -19,6 +19,17 @@ from arttune.states import kinds, written
 
 # With any of these, `generate` runs in a way that a cache filled beforehand does not suit.
 OWN_CACHE = ("past_key_values", "cache_implementation", "num_beams", "num_return_sequences", "assistant_model")
+
+
+def generated(model: Any, given: dict[str, Any], filled: dict[str, Any]) -> Any:
+    """`model.generate(**given)` from what `Filling` made of `given`, with rows padded as they came."""
+    output = decoded(model, given | filled)
+    sequences = output if isinstance(output, torch.Tensor) else output.sequences
+    whole = torch.cat([given["input_ids"], sequences[:, filled["input_ids"].shape[1] :]], dim=1)
+    if isinstance(output, torch.Tensor):
+        return whole
+    output.sequences = whole
+    return output
 
 
 class Filling:

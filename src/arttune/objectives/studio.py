@@ -146,6 +146,7 @@ class Studio:
         )
         if not self.paints:
             adapters.project_labels_alone(self.model)
+            adapters.share_prompts(self.model)
         trainer.remove_callback(ProgressCallback)
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(Bar())

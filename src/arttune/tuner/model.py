@@ -20,10 +20,9 @@ import torch
 from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
 
-from arttune.decoding import decoded
 from arttune.errors import BadInput
 from arttune.families import detect
-from arttune.filling import Filling
+from arttune.filling import Filling, generated
 from arttune.machine import sound_attention
 from arttune.passes import repeated
 from arttune.prefix import Plan, left_aligned, moved, plan
@@ -238,17 +237,12 @@ class ArtModel(BaseTuner):
         kwargs["suppress_tokens"] = sorted({*(kwargs.get("suppress_tokens") or []), *vision_tokens(self.model.config)})
         if types is None or input_ids is None:
             return self.model.generate(input_ids=input_ids, **kwargs)
-        filled = self._filling(self.model, {"input_ids": input_ids} | kwargs, self)
+        given = {"input_ids": input_ids} | kwargs
+        filled = self._filling(self.model, given, self)
         if not filled:
             seen = self.features(len(input_ids), len(input_ids))
             return self.model.generate(input_ids=input_ids, mm_token_type_ids=types, **kwargs, **seen)
-        output = decoded(self.model, kwargs | filled)
-        sequences = output if isinstance(output, torch.Tensor) else output.sequences
-        whole = torch.cat([input_ids, sequences[:, filled["input_ids"].shape[1] :]], dim=1)  # padded as it came
-        if isinstance(output, torch.Tensor):
-            return whole
-        output.sequences = whole
-        return output
+        return generated(self.model, given, filled)
 
 
 def vision_tokens(config: Any) -> list[int]:
