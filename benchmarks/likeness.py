@@ -1,12 +1,13 @@
 """What staying near an artwork costs: accuracy against likeness, from unconstrained to tightly held.
 
-    ARTTUNE_DATA=FOLDER python benchmarks/likeness.py --artworks A.png B.png C.png --plot likeness.png
-        [--authors PAINTING.png=START.png ...] [--least none 0.8 0.9 0.95 0.98] [--seeds 0] [--steps 450] [--json FILE]
+    ARTTUNE_DATA=FOLDER python benchmarks/likeness.py --artworks A.png B.png C.png --plot likeness.png --json FILE
+        [--authors PAINTING.png=START.png ...] [--least none 0.8 0.9 0.95 0.98] [--seeds 0 1 2] [--steps 450]
 
 Each run is `arttune train --task svamp --start ARTWORK --likeness LEAST` and stays in its folder under `--out`, so that
 the same command goes on where it was interrupted. What is printed and drawn is the likeness (MS-SSIM) of the saved PNG
-to its start and the strict accuracy on the test problems. `--authors` puts others' paintings under the same ruler: the
-start is laid on mid-grey, as theirs were.
+to its start and the strict accuracy on the test problems. The last column is what a limit leaves of the gain over the
+text alone that the painting without a limit has, its interval from problems drawn again with replacement. `--authors`
+puts others' paintings under the same ruler: the start is laid on mid-grey, as theirs were.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from itertools import cycle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 
 from arttune import Painting, training
 from arttune.compare.cells import Answered
-from arttune.compare.summary import pooled
+from arttune.compare.summary import pooled, shares
+from arttune.errors import BadInput
 from arttune.finishing import Exam
 from arttune.machine import describe
 from arttune.report.gallery import Exhibit
@@ -30,6 +33,8 @@ from arttune.report.plots import FURTHER, INK
 from arttune.settings import Settings
 from arttune.style.likeness import alike
 from arttune.style.starts import start_pixels
+
+DRAWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Point:
     change: float
     share: float
     interval: tuple[float, float]
+    right: np.ndarray  # of each problem, by how many of the seeds
+    before: np.ndarray  # likewise, by the text alone
 
 
 def run(artwork: Path, least: float | None, seed: int, args: argparse.Namespace) -> Exhibit:
@@ -57,13 +64,32 @@ def run(artwork: Path, least: float | None, seed: int, args: argparse.Namespace)
 def measured(artwork: Path, least: float | None, args: argparse.Namespace) -> Point:
     exhibits = [run(artwork, least, seed, args) for seed in args.seeds]
     changes = [(one.painting.pixels.int() - one.start.int()).abs().float().mean().item() for one in exhibits]
+    answered = [Answered.of_run(one.folder) for one in exhibits]
     return Point(
         artwork.stem,
         least,
         sum(one.likeness or 0.0 for one in exhibits) / len(exhibits),
         sum(changes) / len(changes),
-        *pooled([Answered.of_run(one.folder) for one in exhibits]),
+        *pooled(answered),
+        shares(answered),
+        np.mean([[sample["text_only"]["correct"] for sample in one.samples] for one in exhibits], axis=0),
     )
+
+
+def kept(held: Point, free: Point) -> tuple[float, float, float]:
+    """The share of the free gain that a limit leaves, and its 95 % interval."""
+    n = len(held.right)
+    drawn = np.random.default_rng(0).integers(0, n, size=(DRAWS, n))
+    gains = [one.right - one.before for one in (held, free)]
+    means = [gain[drawn].mean(axis=1) for gain in gains]
+    low, high = np.quantile(means[0] / np.where(means[1] > 0, means[1], np.nan), (0.025, 0.975))
+    return float(gains[0].mean() / gains[1].mean()), float(low), float(high)
+
+
+def _gained(held: Point, free: dict[str, Point]) -> bool:
+    """Whether there is a free gain of which a limit could leave a share."""
+    there = free.get(held.artwork)
+    return held.least is not None and there is not None and bool(there.right.mean() > there.before.mean())
 
 
 def authors(pair: str) -> tuple[str, float, float]:
@@ -77,13 +103,13 @@ def authors(pair: str) -> tuple[str, float, float]:
 
 def table(points: list[Point], others: list[tuple[str, float, float]]) -> str:
     lines = ["  artwork                  asked   likeness   change   accuracy                 of the free gain"]
-    free = {point.artwork: point.share for point in points if point.least is None}
+    free = {point.artwork: point for point in points if point.least is None}
     for point in points:
         low, high = point.interval
-        kept = f"{point.share / free[point.artwork]:.0%}" if free.get(point.artwork) else ""
+        told = "{:.0%} [{:.0%}, {:.0%}]".format(*kept(point, free[point.artwork])) if _gained(point, free) else ""
         lines.append(
             f"  {point.artwork:22s}{point.least or 'free':>8} {point.alike:10.3f} {point.change:8.1f} "
-            f"  {f'{point.share:.1%} [{low:.1%}, {high:.1%}]':24} {kept}"
+            f"  {f'{point.share:.1%} [{low:.1%}, {high:.1%}]':24} {told}"
         )
     lines += [f"  {name:30s} {alike:10.3f} {change:8.1f}" for name, alike, change in others]
     return "\n".join(lines)
@@ -97,15 +123,14 @@ def plot(points: list[Point], others: list[tuple[str, float, float]], path: Path
         for p in mine:
             axis.plot([p.alike] * 2, [100 * edge for edge in p.interval], color=colour, alpha=0.3, linewidth=5)
         axis.plot(at, shares, "o-", color=colour, label=artwork, markersize=5)
-    for name, near, _ in others:
+    for (name, near, _), side in zip(sorted(others, key=lambda one: one[1]), cycle(("right", "left")), strict=False):
         axis.axvline(near, color=INK, linestyle=":", linewidth=1)
         axis.annotate(
-            f"the authors' {name.split('_')[-1]}",
+            f" the authors' {name.split('_')[-1]} ",
             (near, 0.98),
             xycoords=("data", "axes fraction"),
-            rotation=90,
             va="top",
-            ha="right",
+            ha=side,
             fontsize=8,
             color=INK,
         )
@@ -123,7 +148,7 @@ def main() -> None:
     reads = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reads.add_argument("--artworks", nargs="+", type=Path, required=True)
     reads.add_argument("--least", nargs="+", default=["none", "0.8", "0.9", "0.95", "0.98"])
-    reads.add_argument("--seeds", nargs="+", type=int, default=[0])
+    reads.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     reads.add_argument("--steps", type=int, default=450)
     reads.add_argument("--authors", nargs="*", default=[])
     reads.add_argument("--out", default="runs/likeness")
@@ -131,16 +156,23 @@ def main() -> None:
     reads.add_argument("--json", type=Path)
     args = reads.parse_args()
     leasts = [None if one == "none" else float(one) for one in args.least]
+    others = [authors(pair) for pair in args.authors]  # what is wrong with any file is wrong before hours of training
+    for artwork in args.artworks:
+        start_pixels(str(artwork), (224, 224))
+    if len({artwork.stem for artwork in args.artworks}) < len(args.artworks):
+        raise BadInput("two artworks have the same name, which their runs' folders have; rename one")
+    for path in (args.plot, args.json):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
     points = [measured(artwork, least, args) for artwork in args.artworks for least in leasts]
-    others = [authors(pair) for pair in args.authors]
     print(f"smol, svamp, {args.steps} steps of 8, seeds {args.seeds}; {describe()}, torch {torch.__version__}")
     print(table(points, others))
     if args.plot:
         plot(points, others, args.plot)
     if args.json:
-        free = {p.artwork: p.share for p in points if p.least is None}
-        held = [p for p in points if p.least and free.get(p.artwork)]
-        ratios = {f"{p.artwork} at {p.least}/free": p.share / free[p.artwork] for p in held}
+        free = {p.artwork: p for p in points if p.least is None}
+        held = [p for p in points if _gained(p, free)]
+        ratios = {f"{p.artwork} at {p.least}/free": kept(p, free[p.artwork])[0] for p in held}
         args.json.write_text(json.dumps({"ratios": ratios, "machine": describe()}, indent=2) + "\n")
 
 

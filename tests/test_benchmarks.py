@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +13,11 @@ import pytest
 from PIL import Image
 
 import zoo
+from arttune import training
+from arttune.compare import Comparison, compare, summary
+from test_training import problems, settings
+
+__all__ = ["problems"]
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -31,9 +39,9 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
             ("--rounds", "1", "--batch-size", "2", "--artwork", "art.png", "--style-picture", "art.png"),
             "strokes:3000",
         ),
-        ("likeness.py", ("--artworks", "art.png", "--least", "none", "0.9", "--steps", "1"), "art"),
+        ("likeness.py", ("--artworks", "art.png", "--least", "none", "0.9", "--seeds", "0", "--steps", "1"), "art"),
         ("starts.py", ("--picture", "art.png", "--seeds", "0", "--steps", "1"), "poster, an instruction"),
-        ("robust.py", ("--start", "art.png", "--steps", "1", "--test", "4"), "JPEG 50"),
+        ("robust.py", ("--start", "art.png", "--seeds", "0", "--steps", "1", "--test", "4"), "JPEG 50"),
         ("recording.py", ("smol", "grey.png", "--rows", "4", "--tokens", "8", "--rounds", "1"), "same: 100.0%"),
     ],
 )
@@ -45,3 +53,56 @@ def test_it_runs(name, arguments, says, tmp_path):
     assert done.returncode == 0, done.stderr
     assert says in done.stdout
     assert '"ratios"' in (tmp_path / "found.json").read_text()
+
+
+def test_what_was_compared_is_collected(tiny_folder, problems, tmp_path, monkeypatch, capsys):
+    """A comparison half way is kept so that it goes on elsewhere; a finished one is published in place of its like."""
+    spec = importlib.util.spec_from_file_location("collect", FOLDER / "collect.py")
+    collect = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(collect)
+    monkeypatch.chdir(tmp_path)
+    run, kept, docs = (tmp_path / name for name in ("runs/compare/mine", "docs/compare/unfinished/mine", "docs"))
+    docs.mkdir()
+    others = {"scores": [{"recipe": "mine"}, {"recipe": "other"}], "pairs": []}
+    (docs / "compare.json").write_text(json.dumps(others))
+    rates = {"lora": [1e-3, 1e-2]}
+    plan = Comparison(
+        run=settings(tiny_folder, problems, steps=2, test_limit=4),
+        adapters=["lora"],
+        controls=[],
+        seeds=[0],
+        rates=rates,
+        search_steps=1,
+    )
+    train = training.train
+
+    def failing(settings, out, *rest):
+        if out.name == "lora-0":
+            raise KeyboardInterrupt
+        return train(settings, out, *rest)
+
+    monkeypatch.setattr(training, "train", failing)
+    with pytest.raises(KeyboardInterrupt):
+        compare(plan, run)
+    monkeypatch.setattr(sys, "argv", ["collect.py", "mine"])
+    collect.main()
+    assert "mine: 1 cells to go" in capsys.readouterr().out
+    shutil.rmtree(run)
+    shutil.copytree(kept, run)
+    begun = []
+    monkeypatch.setattr(
+        training, "train", lambda settings, out, *rest: begun.append(out) or train(settings, out, *rest)
+    )
+    summary.write(compare(plan, run), run, "mine", plan.rates)
+    assert [out.name for out in begun] == ["lora-0"]
+    (docs / "compare").mkdir(exist_ok=True)
+    collect.main()
+    told = json.loads((docs / "compare.json").read_text())
+    assert [(one["recipe"], one.get("adapter")) for one in told["scores"]] == [
+        ("other", None),
+        ("mine", "none"),
+        ("mine", "lora"),
+    ]
+    assert (docs / "compare" / "mine.png").is_file()
+    assert not kept.exists()
+    assert capsys.readouterr().out.strip() == (run / "compare.md").read_text().strip()

@@ -21,6 +21,7 @@ from arttune.errors import BadInput
 from arttune.report import gallery
 from arttune.report.plots import stretched
 from arttune.settings import Settings
+from arttune.style.starts import start_pixels
 from test_training import problems, settings
 
 __all__ = ["problems"]
@@ -98,6 +99,12 @@ def test_a_frame_shows_as_much_change_as_there_is(runs):
         (one.int() - start).abs().float().mean() for one in (grainy, seen(gallery._small(Painting(grainy).picture)))
     ]
     assert float(changes[1] / changes[0]) == pytest.approx(1, abs=0.1)
+
+
+def test_noise_can_be_shown():
+    """Of all pictures that take the most bytes: more than one a pixel, for which a library may have no room."""
+    noise = start_pixels("noise", (224, 224))
+    assert float((seen(gallery._small(Painting(noise).picture)).int() - noise.int()).abs().float().mean()) < 20
 
 
 def test_the_painting_on_the_page_is_the_file(runs):

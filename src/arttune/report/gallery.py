@@ -282,7 +282,7 @@ def _small(picture: Image.Image) -> str:
     WebP would halve their size, and show half of the change.
     """
     exact = _encoded(picture, "WEBP", lossless=True, quality=75)
-    near = _encoded(picture, "JPEG", quality=85, subsampling=0, optimize=True)
+    near = _encoded(picture, "JPEG", quality=85, subsampling=0)
     return _uri(exact, "webp") if len(exact) <= len(near) else _uri(near, "jpeg")
 
 
