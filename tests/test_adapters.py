@@ -150,10 +150,10 @@ def test_weights_of_another_model_are_told(tiny_folder, problems, tmp_path):
     zoo.tokenizer().save_pretrained(wider)
     (warning,) = open_request(Request(str(same), str(problems), str(run))).warnings
     assert warning == f"{run} was trained for {tiny_folder}, not for {same}; it may do nothing here"
-    with pytest.raises(BadInput, match=f"{run} is of {tiny_folder} and does not fit {wider}"):
+    with pytest.raises(BadInput, match=f"{run} was trained for {tiny_folder} and does not fit {wider}"):
         open_request(Request(str(wider), str(problems), str(run)))
     (run / "config.yaml").unlink()
-    with pytest.raises(BadInput, match=f"{run} is of {tiny_folder} and does not fit {wider}"):
+    with pytest.raises(BadInput, match=f"{run} was trained for {tiny_folder} and does not fit {wider}"):
         open_request(Request(str(wider), str(problems), str(run)))
 
 

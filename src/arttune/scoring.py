@@ -126,7 +126,7 @@ def open_request(request: Request) -> Ready:
             seeing = PeftModel.from_pretrained(loaded.model, str(weights))
         except (RuntimeError, ValueError) as error:  # other shapes, or no module of that name
             raise BadInput(
-                f"{weights} is of {trained_on} and does not fit {request.model}; name it with --model"
+                f"{weights} was trained for {trained_on} and does not fit {request.model}; name its model with --model"
             ) from error
         warnings = _of_another(weights, "trained", trained_on, request.model, loaded)
         return Ready(request, task, problems, loaded, seeing, template=template, warnings=warnings)
