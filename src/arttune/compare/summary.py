@@ -183,7 +183,7 @@ def plot(found: Found, path: Path, title: str) -> None:
     arms = by_task(found)
     most = max(len(arm) for arm in arms.values())
     figure, axes = plt.subplots(
-        1, len(arms), figsize=(3.5 + 3.5 * len(arms), 1 + 0.4 * most), sharey=True, squeeze=False
+        1, len(arms), figsize=(3.5 + 3.5 * len(arms), 1.3 + 0.4 * most), sharey=True, squeeze=False
     )
     for axis, (task, arm) in zip(axes[0], arms.items(), strict=True):
         names = [*arm][::-1]
@@ -197,6 +197,7 @@ def plot(found: Found, path: Path, title: str) -> None:
             each = [100 * one.score["accuracy"] for one in arm[name]]
             axis.plot(each, [line] * len(each), "o", color=colour, markersize=4, alpha=0.8)
         axis.set_yticks(range(len(names)), [CONTROLS.get(name, name) for name in names])
+        axis.set_ylim(-0.6, len(names) - 0.4)
         axis.set_xlim(left=0)
         axis.set_title(task, fontsize=10)
         axis.set_xlabel("test problems right, %")
