@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftConfig, PeftModel
 from tqdm.auto import tqdm
 
 from arttune import adapters
@@ -121,7 +121,7 @@ def open_request(request: Request) -> Ready:
     if request.instruction:
         problems = [replace(one, prompt=with_instruction(one.prompt, request.instruction)) for one in problems]
     if weights:
-        trained_on = kept.model if kept else _base(weights)
+        trained_on = kept.model if kept else PeftConfig.from_pretrained(str(weights)).base_model_name_or_path
         try:
             seeing = PeftModel.from_pretrained(loaded.model, str(weights))
         except (RuntimeError, ValueError) as error:  # other shapes, or no module of that name
@@ -136,12 +136,6 @@ def open_request(request: Request) -> Ready:
     warnings = _of_another(art, "painted", made.model if made else None, request.model, loaded)
     tokens = art_layer(model).configs["default"].tokens
     return Ready(request, task, problems, loaded, model, tokens, art, template, warnings)
-
-
-def _base(weights: Path) -> str | None:
-    """The model that PEFT says an adapter was trained on."""
-    config = json.loads((weights / "adapter_config.json").read_text(encoding="utf-8"))
-    return config.get("base_model_name_or_path")
 
 
 def _of_another(adapter: Path, made: str, model: str | None, asked: str, loaded: Loaded) -> list[str]:

@@ -76,8 +76,6 @@ def compare(
     if as_json:
         print((folder / "compare.json").read_text(encoding="utf-8"))
     else:
-        out.print(
-            (folder / "compare.md").read_text(encoding="utf-8"), markup=False, highlight=False, soft_wrap=True, end=""
-        )
+        print((folder / "compare.md").read_text(encoding="utf-8"), end="")
     drawn = ", ".join(str(path) for path in sorted(folder.glob("*.png")))
     say(f"{folder / 'compare.json'}, {folder / 'compare.md'}, {drawn}")

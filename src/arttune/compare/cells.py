@@ -259,7 +259,7 @@ class Hall:
         by the loss (or reward) of its last steps: of so few problems chance decides who comes first.
         """
         rates = self.plan.rates[name]
-        sound = [rate for rate in rates if not self._astray(name, rate).is_file()]
+        sound = [rate for rate in rates if not (self._trial(name, rate) / ASTRAY).is_file()]
         if len(rates) == len(sound) == 1:
             return rates[0]
         if name not in self.rates:
@@ -271,18 +271,18 @@ class Hall:
             self.rates[name] = max((learned, rate) for share, _, learned, rate in tried if share >= leader)[1]
         return self.rates[name]
 
-    def _astray(self, name: str, rate: float) -> Path:
-        """The file that strikes out a rate."""
-        return self.out / "search" / f"{name}-{rate:g}" / ASTRAY
+    def _trial(self, name: str, rate: float) -> Path:
+        """The folder of the short run that tries a rate; `ASTRAY` in it strikes the rate out."""
+        return self.out / "search" / f"{name}-{rate:g}"
 
     def _strike(self, name: str, rate: float, why: str) -> None:
         self.rates.pop(name, None)
-        self._astray(name, rate).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self._astray(name, rate), why + "\n")
+        self._trial(name, rate).mkdir(parents=True, exist_ok=True)
+        write_whole(self._trial(name, rate) / ASTRAY, why + "\n")
 
     def _tried(self, name: str, rate: float) -> tuple[float, float, float, float]:
         """Validation accuracy, its standard error, how well the last steps went, and the rate."""
-        folder = self.out / "search" / f"{name}-{rate:g}"
+        folder = self._trial(name, rate)
         if not (folder / RESULTS).is_file():
             self.say(f"trying {name} at a rate of {rate:g}")
         try:

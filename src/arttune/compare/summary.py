@@ -16,6 +16,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from arttune.adapters import ART
 from arttune.compare.cells import Answered, Result
 from arttune.compare.plan import CONTROLS, Cell
 from arttune.evaluate import wilson
@@ -25,7 +26,6 @@ from arttune.report.plots import ACCENT, INK, Lines
 
 DRAWS, AT_ONCE = 10_000, 500
 AGAINST = {"none": "text only", "lora": "LoRA", "soft-prompt": "a soft prompt"}  # each with a column in a table
-PAINTED = "art"  # whose tests are against all
 
 NOTE = (
     "Intervals (95 %) and p (two-sided, of problems in pairs, not corrected for the number of rows) say what other "
@@ -113,7 +113,7 @@ def pairs(arm: Arm) -> list[dict[str, Any]]:
     made = []
     for name, answered in arm.items():
         for other in arm:
-            if other != name and (other in AGAINST or name == PAINTED):
+            if other != name and (other in AGAINST or name == ART):
                 mean, interval, p = paired(shares(answered), shares(arm[other]))
                 made.append({"name": name, "against": other, "difference": mean, "ci95": list(interval), "p": p})
     return made
@@ -189,7 +189,7 @@ def plot(found: Found, path: Path, title: str) -> None:
         names = [*arm][::-1]
         for line, name in enumerate(names):
             share, (low, high) = pooled(arm[name])
-            colour = ACCENT if name == "art" else INK
+            colour = ACCENT if name == ART else INK
             axis.plot(
                 [100 * low, 100 * high], [line, line], color=colour, linewidth=6, alpha=0.25, solid_capstyle="butt"
             )

@@ -34,7 +34,6 @@ class Axis:
     high: float
     percent: bool = False
     ticks: list[float] = field(default_factory=list)
-    step: float = 1.0  # between ticks
 
     @classmethod
     def over(cls, label: str, values: Sequence[float], percent: bool = False, floor: float | None = None) -> Axis:
@@ -44,7 +43,7 @@ class Axis:
         high = high if high > low else low + (abs(low) or 1.0) * 0.1
         step = _round((high - low) / 4)
         first, last = math.floor(low / step), math.ceil(high / step)
-        return cls(label, first * step, last * step, percent, [k * step for k in range(first, last + 1)], step)
+        return cls(label, first * step, last * step, percent, [k * step for k in range(first, last + 1)])
 
     def place(self, value: float) -> float:
         """Where a value is, as a share of the axis."""
@@ -52,7 +51,7 @@ class Axis:
 
     def said(self, value: float) -> str:
         """A tick in words, with as many digits as tell it from its neighbours."""
-        shown, step = (100 * one if self.percent else one for one in (value, self.step))
+        shown, step = (100 * one if self.percent else one for one in (value, self.ticks[1] - self.ticks[0]))
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
         return f"{shown:.{digits}f}{' %' if self.percent else ''}"
 

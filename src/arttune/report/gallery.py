@@ -236,26 +236,22 @@ def _traded(path: list[tuple[float, float]], titles: list[str], one: Exhibit) ->
 
 def _overviews(exhibits: Sequence[Exhibit]) -> list[dict[str, str]]:
     """Runs by likeness and accuracy, under their numbers on the page: a chart for each model's runs of a task."""
-    asked: dict[tuple[str, str], list[tuple[int, Exhibit, float]]] = {}
+    dots: dict[tuple[str, str], list[Series]] = {}
     for number, one in enumerate(exhibits, 1):
-        if one.likeness is not None:
-            score = one.scores[-1]
-            asked.setdefault((score["task"], score["model"]), []).append((number, one, one.likeness))
-    found = []
-    for (task, model), there in asked.items():
-        if len(there) < 2:
-            continue
-        scores = [one.scores[-1] for _, one, _ in there]
-        points = [(alike, score["accuracy"]) for (*_, alike), score in zip(there, scores, strict=True)]
-        spans = [(score["ci95"][0], score["ci95"][1]) for score in scores]
-        titles = [
-            f"{number}, {one.name}: {share:.1%} at {alike:.3f}"
-            for (number, one, _), (alike, share) in zip(there, points, strict=True)
-        ]
-        series = Series(points, "accent", spans, titles, [str(number) for number, *_ in there])
-        title = f"Likeness against accuracy, with 95 % intervals: {task}, {model}"
-        found.append({"title": title, "svg": _by_likeness("Accuracy by likeness", [series])})
-    return found
+        score, alike = one.scores[-1], one.likeness
+        if alike is not None:
+            (low, high), share = score["ci95"], score["accuracy"]
+            title = f"{number}, {one.name}: {share:.1%} at {alike:.3f}"
+            dot = Series([(alike, share)], "accent", [(low, high)], [title], [str(number)])
+            dots.setdefault((score["task"], score["model"]), []).append(dot)
+    return [
+        {
+            "title": f"Likeness against accuracy, with 95 % intervals: {task}, {model}",
+            "svg": _by_likeness("Accuracy by likeness", series),
+        }
+        for (task, model), series in dots.items()
+        if len(series) > 1
+    ]
 
 
 def _by_likeness(name: str, series: Sequence[Series]) -> str:

@@ -52,9 +52,7 @@ def start_pixels(start: str, size: tuple[int, int], ground: str = "#808080", see
 
 
 def _from_picture(path: Path, size: tuple[int, int], ground: str) -> torch.Tensor:
-    picture = _upright(path).convert("RGBA")
-    backdrop = Image.new("RGBA", picture.size, ImageColor.getrgb(ground))
-    return pixels_of(_fitted(Image.alpha_composite(backdrop, picture).convert("RGB"), size))
+    return pixels_of(_fitted(_laid_on(ground, path).convert("RGB"), size))
 
 
 def opacity(path: Path, size: tuple[int, int]) -> torch.Tensor:
@@ -67,13 +65,17 @@ def share_of(path: Path, size: tuple[int, int]) -> torch.Tensor:
 
     What is transparent lies on white.
     """
-    picture = _upright(path).convert("RGBA")
-    return _grey(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("L"), size)
+    return _grey(_laid_on("white", path).convert("L"), size)
 
 
 def _grey(picture: Image.Image, size: tuple[int, int]) -> torch.Tensor:
     # Means alone, because the waves of a sharper filter would pass from one side of an edge to the other.
     return torch.from_numpy(np.array(_fitted(picture, size, Image.Resampling.BOX))).float() / LEVELS
+
+
+def _laid_on(ground: str, path: Path) -> Image.Image:
+    picture = _upright(path).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, ImageColor.getrgb(ground)), picture)
 
 
 def _upright(path: Path) -> Image.Image:
