@@ -18,7 +18,7 @@ from arttune.evaluate import Decoding, Sample, Score, evaluate
 from arttune.given import named_values
 from arttune.loading import load
 from arttune.machine import PRECISIONS
-from arttune.models import Loaded, load_model
+from arttune.models import Loaded, load_model, untrained
 from arttune.prompts import fix_template, with_instruction, worded
 from arttune.records import resume_command
 from arttune.settings import CONFIG, Settings
@@ -120,6 +120,7 @@ def open_request(request: Request) -> Ready:
         raise BadInput(f"{request.task} has no {request.split} problem{limit}")
     if request.instruction:
         problems = [replace(one, prompt=with_instruction(one.prompt, request.instruction)) for one in problems]
+    warnings = untrained(loaded, (one.completion for one in problems))
     if weights:
         trained_on = kept.model if kept else PeftConfig.from_pretrained(str(weights)).base_model_name_or_path
         try:
@@ -128,12 +129,12 @@ def open_request(request: Request) -> Ready:
             raise BadInput(
                 f"{weights} was trained for {trained_on} and does not fit {request.model}; name its model with --model"
             ) from error
-        warnings = _of_another(weights, "trained", trained_on, request.model, loaded)
+        warnings += _of_another(weights, "trained", trained_on, request.model, loaded)
         return Ready(request, task, problems, loaded, seeing, template=template, warnings=warnings)
     if art is None:
-        return Ready(request, task, problems, loaded, loaded.model, template=template)
+        return Ready(request, task, problems, loaded, loaded.model, template=template, warnings=warnings)
     model = load(loaded.model, art)
-    warnings = _of_another(art, "painted", made.model if made else None, request.model, loaded)
+    warnings += _of_another(art, "painted", made.model if made else None, request.model, loaded)
     tokens = art_layer(model).configs["default"].tokens
     return Ready(request, task, problems, loaded, model, tokens, art, template, warnings)
 

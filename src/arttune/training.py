@@ -23,7 +23,7 @@ from arttune.evaluate import Score
 from arttune.finishing import Exam, finish
 from arttune.given import named_values
 from arttune.machine import keep_freed_memory, precision
-from arttune.models import Loaded, load_model
+from arttune.models import Loaded, load_model, untrained
 from arttune.objectives import OBJECTIVES, Problems, Studio
 from arttune.prompts import fix_template, worded
 from arttune.records import (
@@ -195,6 +195,8 @@ def _set_up(
     loaded: Loaded,
     say: Callable[[str], None],
 ) -> tuple[Studio, Trainer]:
+    for line in untrained(loaded, (one.completion or one.columns.get("chosen") for one in problems.train)):
+        say(line)
     torch.manual_seed(settings.seed)  # of what PEFT draws
     model = get_peft_model(loaded.model, adapters.configured(settings.adapter, config, settings.rank))
     studio = Studio(settings, loaded, model, config, problems, Metrics(out / METRICS), out, say)
