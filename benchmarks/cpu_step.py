@@ -1,10 +1,11 @@
-"""What makes a training step fast on CPU: the precision, plain attention, batches of similar length.
+"""What makes a training step fast on CPU: the precision, of products too, plain attention, batches of similar length.
 
     ARTTUNE_DATA=FOLDER python benchmarks/cpu_step.py | tee benchmarks/cpu_step.txt
 
 A step is forward and backward of 16 SVAMP problems through `smol` on two threads, as `arttune train` runs it. The first
-arm has none of the measures, the next ones add them one at a time, the last ones are the two precisions. Each arm is a
-process of its own, the arms take turns, and what counts is the ratio of the median steps, since absolute times drift.
+arm has none of the measures, the next ones add them one at a time, the last ones are the two precisions, and bfloat16
+with products in float32, for processors that multiply that faster. Each arm is a process of its own, the arms take
+turns, and what counts is the ratio of the median steps, since absolute times drift.
 """
 
 from __future__ import annotations
@@ -18,17 +19,18 @@ import tempfile
 import time
 from pathlib import Path
 
-# Precision, and whether attention is plain and lengths are grouped.
+# Precision, and whether attention is plain, lengths are grouped and products are float32.
 ARMS = {
-    "fused attention, random order": ("auto", False, False),
-    "plain attention": ("auto", True, False),
-    "both, float32": ("float32", True, True),
-    "both, bfloat16": ("bfloat16", True, True),
+    "fused attention, random order": ("auto", False, False, False),
+    "plain attention": ("auto", True, False, False),
+    "both, float32": ("float32", True, True, False),
+    "both, bfloat16": ("bfloat16", True, True, False),
+    "and products in float32": ("bfloat16", True, True, True),
 }
 WARM = 1
 
 
-def steps(dtype: str, plain: bool, grouped: bool, count: int) -> list[float]:
+def steps(dtype: str, plain: bool, grouped: bool, wide: bool, count: int) -> list[float]:
     """Seconds of `count` training steps in this process, after one to warm up."""
     import torch
     from peft import get_peft_model
@@ -36,7 +38,7 @@ def steps(dtype: str, plain: bool, grouped: bool, count: int) -> list[float]:
     from trl import SFTTrainer
 
     from arttune import ArtConfig
-    from arttune.models import load_model
+    from arttune.models import catalogue, load_model
     from arttune.objectives import Problems, Studio
     from arttune.objectives.sft import sft
     from arttune.records import Metrics
@@ -44,6 +46,7 @@ def steps(dtype: str, plain: bool, grouped: bool, count: int) -> list[float]:
     from arttune.tasks import get_task
 
     torch.set_num_threads(2)
+    catalogue.multiplies_float32_faster = lambda: wide
     loaded = load_model("smol", dtype)
     if not plain:
         loaded.model.set_attn_implementation({"text_config": "sdpa"})

@@ -20,7 +20,7 @@ from arttune.attention import PLAIN
 
 PRECISIONS = ("auto", "bfloat16", "float32")
 # Names in `torch.cpu.get_capabilities()` of instructions that multiply bfloat16 matrices (x86, then ARM).
-BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+BF16 = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names and numbers of glibc's malloc.h
 LARGEST_MMAP_THRESHOLD = 32 * 2**20  # on 64 bits; more is refused
@@ -44,6 +44,17 @@ def precision(name: str) -> str:
     else:
         able = kind != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
     return "bfloat16" if able else "float32"
+
+
+def multiplies_float32_faster() -> bool:
+    """Whether this CPU multiplies float32 matrices faster than bfloat16 ones.
+
+    Those without instructions for the latter do, and Intel's with `avx512_bf16` but no AMX; AMD's with the former
+    multiply bfloat16 twice as fast (`benchmarks/cpu_step.txt`).
+    """
+    able = torch.cpu.get_capabilities()
+    slow = ("avx512_bf16",) if str(able.get("cpu_name")).startswith("Intel") else ()
+    return not any(able.get(instruction) for instruction in BF16 if instruction not in slow)
 
 
 def total_memory() -> int:
