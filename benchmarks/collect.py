@@ -16,13 +16,20 @@ import shutil
 from pathlib import Path
 
 from arttune.compare.cells import ASTRAY, CONFIG, DONE
+from arttune.compare.origin import ORIGIN
 from arttune.compare.plan import Comparison
 from arttune.records import METRICS, RESULTS, write_whole
 from arttune.settings import CONFIG as SETTINGS
 
 RUNS, DOCS = Path("runs/compare"), Path("docs")
 UNFINISHED = DOCS / "compare" / "unfinished"
-KEPT = (CONFIG, f"*/{DONE}", f"*/{METRICS}", *(f"search/*/{name}" for name in (RESULTS, METRICS, SETTINGS, ASTRAY)))
+KEPT = (
+    CONFIG,
+    ORIGIN,
+    f"*/{DONE}",
+    f"*/{METRICS}",
+    *(f"search/*/{name}" for name in (RESULTS, METRICS, SETTINGS, ASTRAY)),
+)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ import zoo
 from arttune import ArtConfig, adapters, load
 from arttune.canvas import Painting
 from arttune.compare import Comparison
+from arttune.compare.cells import check
 from arttune.families import FAMILIES
 from arttune.prompts import fix_template, with_picture
 from arttune.rehearsal import rehearse
@@ -134,6 +135,7 @@ def test_the_recipes_of_the_paper_are_rehearsed(path, tmp_path):
     if plan.run.task == "toolmind":
         changes["data"] = str(toolmind(tmp_path / "t.jsonl"))
     plan = replace(plan, run=replace(plan.run, **changes))
+    check(plan)
     for name in plan.adapters:
         cell = next(cell for cell in plan.cells() if cell.name == name)
         found = rehearse(plan.settings(cell, plan.rates[name][0]))

@@ -17,6 +17,7 @@ from arttune.compare import Comparison, cells, compare, summary
 from arttune.compare.plan import CONTROLS, Cell
 from arttune.errors import BadInput
 from arttune.evaluate import wilson
+from arttune.records import read_samples, read_scores
 from arttune.scoring import Request, open_request
 from test_cli import run as command
 from test_training import problems, settings
@@ -54,7 +55,12 @@ def test_all_cells_are_scored_on_the_same_problems(tiny_folder, problems, other,
     found = compare(chosen, out, shown=lambda found: seen.append(len(found)))
     assert [*found] == chosen.cells()
     assert seen == list(range(1, len(found) + 1))
-    assert {path.name for path in (out / "search").iterdir()} == {"art-0.02", "art-0.2"}
+    searched = [*(out / "search").iterdir()]
+    assert {path.name for path in searched} == {"art-0.02", "art-0.2"}
+    tested = {json.loads(line)["question"] for line in (out / "none-0" / "own.jsonl").read_text().splitlines()}
+    for path in searched:
+        assert {score["split"] for score in read_scores(path)} == {"validation"}
+        assert tested.isdisjoint(line["question"] for line in read_samples(path))
     for cell, result in found.items():
         own, further = result.answered
         assert (own.score["task"], own.score["n"], len(own.right)) == ("own", 6, 6)
@@ -146,6 +152,41 @@ def test_another_comparison_is_not_mixed_in(tiny_folder, problems, tmp_path):
     with pytest.raises(BadInput, match="no comparison"):
         compare(chosen, tmp_path / "other")
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["thing"]
+
+
+def test_what_a_comparison_was_begun_with_may_not_change(tiny_folder, problems, tmp_path):
+    picture = tmp_path / "art.png"
+    Painting(torch.zeros(3, 224, 224, dtype=torch.uint8)).save(picture)
+    controls = ["none", "blank", "artwork"]
+    chosen = plan(tiny_folder, problems, adapters=[], controls=controls, artwork=str(picture), seeds=[0])
+    out = tmp_path / "out"
+    compare(chosen, out)
+    (out / "blank-0" / "cell.json").unlink()
+    kept = {path: path.read_bytes() for path in (picture, problems, tiny_folder / "tokenizer.json")}
+    Painting(torch.ones(3, 224, 224, dtype=torch.uint8)).save(picture)
+    with pytest.raises(BadInput, match=f"artwork changed since {out} was begun"):
+        compare(chosen, out)
+    picture.write_bytes(kept[picture])
+    told = json.loads(kept[tiny_folder / "tokenizer.json"])
+    letters = told["model"]["vocab"]
+    letters["s"], letters["y"] = letters["y"], letters["s"]
+    other = {
+        problems: kept[problems].replace(b"3: say grey", b"3: say gray"),
+        tiny_folder / "tokenizer.json": json.dumps(told).encode(),
+    }
+    for path, text in other.items():
+        path.write_bytes(text)
+        with pytest.raises(BadInput, match=f"problems changed since {out} was begun"):
+            compare(chosen, out)
+        path.write_bytes(kept[path])
+    model = zoo.tiny("qwen2_5_vl")
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] += 1
+    model.save_pretrained(tiny_folder)
+    with pytest.raises(BadInput, match=f"model changed since {out} was begun"):
+        compare(chosen, out)
+    zoo.tiny("qwen2_5_vl").save_pretrained(tiny_folder)
+    assert compare(chosen, out).keys() == {Cell(name, 0) for name in controls}
 
 
 def test_the_rate_is_chosen_without_the_test_problems(tiny_folder, problems, tmp_path, monkeypatch):

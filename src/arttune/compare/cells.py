@@ -15,6 +15,7 @@ from typing import Any
 
 from arttune import adapters, training
 from arttune.compare import controls
+from arttune.compare.origin import fingerprints, hold_to
 from arttune.compare.plan import CONTROLS, Cell, Comparison
 from arttune.errors import BadInput
 from arttune.evaluate import Z95, Decoding, evaluate
@@ -98,10 +99,13 @@ def compare(
     """
     plan = _same(plan, out)
     hall = Hall(plan, out, say)
-    if not all((out / cell.folder / DONE).is_file() for cell in plan.cells()):
+    missing = not all((out / cell.folder / DONE).is_file() for cell in plan.cells())
+    if missing:
         hall.check()
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / CONFIG, plan.as_yaml())
+    if missing:
+        hold_to(out, hall.fingerprints())
     while True:
         found: dict[Cell, Result] = {}
         try:
@@ -154,6 +158,12 @@ class Hall:
         if "artwork" in self.plan.controls:
             start_pixels(str(self.plan.artwork), self.canvas.canvas_size, self.canvas.ground)
 
+    def fingerprints(self) -> dict[str, str]:
+        """Of all that the cells have in common."""
+        problems, loaded = self.opened
+        asked = [one for _, several in self.tasks for one in several]
+        return fingerprints(loaded, [*problems.train, *problems.validation, *asked], self.plan.artwork)
+
     @cached_property
     def opened(self) -> tuple[Problems, Loaded]:
         """The problems of the run that all have in common, and the model."""
@@ -205,10 +215,10 @@ class Hall:
         try:
             self._run(self.plan.settings(cell, rate), folder, "test")
         except FloatingPointError as error:
-            self._strike(cell.name, rate, str(error))
-            for other in self.plan.cells():
+            for other in self.plan.cells():  # before the rate is struck out: a kill in between must not leave one of it
                 if other.name == cell.name:
                     shutil.rmtree(self.out / other.folder, ignore_errors=True)
+            self._strike(cell.name, rate, str(error))
             raise Astray(f"{cell.name} went astray at {rate:g}; all its seeds are trained at another rate") from error
         answered = [Answered.of_run(folder)]
         if self.plan.also:

@@ -2,6 +2,9 @@
 
 As in the paper, the outputs of calls have names, `API_call_0` and so on, in the order of the calls, and a later call
 may have such a name for a value. The eight problems whose calls are not all offered are left out. Data Apache-2.0.
+
+A row joins the two records that GitHub's fairyshine/Seal-Tools has of an `id`: that of `Seal-Tools_Dataset/*.jsonl`
+(`query`, `calling`) and that of `Seal-Tools_Dataset/dataset_for_finetune/*.json` (`conversations`).
 """
 
 from __future__ import annotations
