@@ -1,19 +1,21 @@
 """What staying near an artwork costs: accuracy against likeness, from unconstrained to tightly held.
 
     ARTTUNE_DATA=FOLDER python benchmarks/likeness.py --artworks A.png B.png C.png --plot likeness.png --json FILE
-        [--authors PAINTING.png=START.png ...] [--least none 0.8 0.9 0.95 0.98] [--seeds 0 1 2] [--steps 450]
+        [--authors PAINTING.png=START.png ...] [--least none 0.8 0.9 0.95 0.98 0.995] [--seeds 0 1 2] [--steps 450]
 
 Each run is `arttune train --task svamp --start ARTWORK --likeness LEAST` and stays in its folder under `--out`, so that
 the same command goes on where it was interrupted. What is printed and drawn is the likeness (MS-SSIM) of the saved PNG
-to its start and the strict accuracy on the test problems. The last column is what a limit leaves of the gain over the
-text alone that the painting without a limit has, its interval from problems drawn again with replacement. `--authors`
-puts others' paintings under the same ruler: the start is laid on mid-grey, as theirs were.
+to its start, the strict accuracy on the test problems and the loss of the last steps. The last column is what a limit
+leaves of the gain over the text alone that the painting without a limit has, its interval from problems and seeds drawn
+again with replacement; the last rows are all artworks together. `--authors` puts others' paintings under the same
+ruler: the start is laid on mid-grey, as theirs were.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -24,31 +26,39 @@ import torch
 
 from arttune import Painting, training
 from arttune.compare.cells import Answered
-from arttune.compare.summary import pooled, shares
+from arttune.compare.summary import pooled
 from arttune.errors import BadInput
 from arttune.finishing import Exam
 from arttune.machine import describe
+from arttune.records import METRICS, read_metrics
 from arttune.report.gallery import Exhibit
-from arttune.report.plots import FURTHER, INK
+from arttune.report.plots import FURTHER, INK, course
 from arttune.settings import Settings
 from arttune.style.likeness import alike
 from arttune.style.starts import start_pixels
+from arttune.tasks import get_task
 
 DRAWS = 10_000
+LAST = slice(-50, None)  # steps
+ALL = "all of them"
 
 
 @dataclass(frozen=True)
 class Point:
-    """All seeds of an artwork and a limit together."""
+    """All runs of an artwork, or of several, and a limit together."""
 
     artwork: str
     least: float | None
     alike: float
     change: float
-    share: float
-    interval: tuple[float, float]
-    right: np.ndarray  # of each problem, by how many of the seeds
-    before: np.ndarray  # likewise, by the text alone
+    loss: float
+    answered: list[Answered]  # a run each
+    before: np.ndarray  # `(problems,)`: whether the text alone gets it right
+
+    @property
+    def right(self) -> np.ndarray:
+        """`(runs, problems)`."""
+        return np.array([one.right for one in self.answered], dtype=float)
 
 
 def run(artwork: Path, least: float | None, seed: int, args: argparse.Namespace) -> Exhibit:
@@ -64,25 +74,34 @@ def run(artwork: Path, least: float | None, seed: int, args: argparse.Namespace)
 def measured(artwork: Path, least: float | None, args: argparse.Namespace) -> Point:
     exhibits = [run(artwork, least, seed, args) for seed in args.seeds]
     changes = [(one.painting.pixels.int() - one.start.int()).abs().float().mean().item() for one in exhibits]
-    answered = [Answered.of_run(one.folder) for one in exhibits]
+    losses = [course(read_metrics(one.folder / METRICS), "loss")[1][LAST] for one in exhibits]
     return Point(
         artwork.stem,
         least,
         sum(one.likeness or 0.0 for one in exhibits) / len(exhibits),
         sum(changes) / len(changes),
-        *pooled(answered),
-        shares(answered),
-        np.mean([[sample["text_only"]["correct"] for sample in one.samples] for one in exhibits], axis=0),
+        float(np.mean(losses)),
+        [Answered.of_run(one.folder) for one in exhibits],
+        np.array([sample["text_only"]["correct"] for sample in exhibits[0].samples], dtype=float),
     )
+
+
+def together(points: list[Point], least: float | None) -> Point:
+    """All artworks at one limit."""
+    same = [point for point in points if point.least == least]
+    means = [float(np.mean([getattr(one, name) for one in same])) for name in ("alike", "change", "loss")]
+    return Point(ALL, least, *means, [run for one in same for run in one.answered], same[0].before)
 
 
 def kept(held: Point, free: Point) -> tuple[float, float, float]:
     """The share of the free gain that a limit leaves, and its 95 % interval."""
-    n = len(held.right)
-    drawn = np.random.default_rng(0).integers(0, n, size=(DRAWS, n))
+    chance, (runs, n) = np.random.default_rng(0), held.right.shape
     gains = [one.right - one.before for one in (held, free)]
-    means = [gain[drawn].mean(axis=1) for gain in gains]
-    low, high = np.quantile(means[0] / np.where(means[1] > 0, means[1], np.nan), (0.025, 0.975))
+    means = np.empty((DRAWS, 2))
+    for at in range(DRAWS):  # a seed's runs have the same problems in the same order, so they are drawn together
+        seeds, problems = chance.integers(0, runs, runs), chance.integers(0, n, n)
+        means[at] = [gain[seeds][:, problems].mean() for gain in gains]
+    low, high = np.nanquantile(means[:, 0] / np.where(means[:, 1] > 0, means[:, 1], np.nan), (0.025, 0.975))
     return float(gains[0].mean() / gains[1].mean()), float(low), float(high)
 
 
@@ -102,27 +121,29 @@ def authors(pair: str) -> tuple[str, float, float]:
 
 
 def table(points: list[Point], others: list[tuple[str, float, float]]) -> str:
-    lines = ["  artwork                  asked   likeness   change   accuracy                 of the free gain"]
+    lines = ["  artwork                  asked   likeness   change    loss   accuracy                 of the free gain"]
     free = {point.artwork: point for point in points if point.least is None}
     for point in points:
-        low, high = point.interval
+        share, (low, high) = pooled(point.answered)
         told = "{:.0%} [{:.0%}, {:.0%}]".format(*kept(point, free[point.artwork])) if _gained(point, free) else ""
         lines.append(
-            f"  {point.artwork:22s}{point.least or 'free':>8} {point.alike:10.3f} {point.change:8.1f} "
-            f"  {f'{point.share:.1%} [{low:.1%}, {high:.1%}]':24} {told}"
+            f"  {point.artwork:22s}{point.least or 'free':>8} {point.alike:10.3f} {point.change:8.1f}"
+            f" {point.loss:7.3f}   {f'{share:.1%} [{low:.1%}, {high:.1%}]':24} {told}"
         )
     lines += [f"  {name:30s} {alike:10.3f} {change:8.1f}" for name, alike, change in others]
     return "\n".join(lines)
 
 
-def plot(points: list[Point], others: list[tuple[str, float, float]], path: Path) -> None:
+def plot(points: list[Point], others: list[tuple[str, float, float]], guess: float, path: Path) -> None:
     figure, axis = plt.subplots(figsize=(7.5, 4.5))
     for colour, artwork in zip(cycle(FURTHER), dict.fromkeys(point.artwork for point in points), strict=False):
         mine = sorted((p for p in points if p.artwork == artwork), key=lambda p: p.alike)
-        at, shares = [p.alike for p in mine], [100 * p.share for p in mine]
-        for p in mine:
-            axis.plot([p.alike] * 2, [100 * edge for edge in p.interval], color=colour, alpha=0.3, linewidth=5)
+        found = [pooled(p.answered) for p in mine]
+        for p, (_, interval) in zip(mine, found, strict=True):
+            axis.plot([p.alike] * 2, [100 * edge for edge in interval], color=colour, alpha=0.3, linewidth=5)
+        at, shares = [p.alike for p in mine], [100 * share for share, _ in found]
         axis.plot(at, shares, "o-", color=colour, label=artwork, markersize=5)
+    axis.axhline(100 * guess, color=INK, linestyle="--", linewidth=1, label="the commonest answer to all")
     for (name, near, _), side in zip(sorted(others, key=lambda one: one[1]), cycle(("right", "left")), strict=False):
         axis.axvline(near, color=INK, linestyle=":", linewidth=1)
         axis.annotate(
@@ -147,7 +168,7 @@ def plot(points: list[Point], others: list[tuple[str, float, float]], path: Path
 def main() -> None:
     reads = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reads.add_argument("--artworks", nargs="+", type=Path, required=True)
-    reads.add_argument("--least", nargs="+", default=["none", "0.8", "0.9", "0.95", "0.98"])
+    reads.add_argument("--least", nargs="+", default=["none", "0.8", "0.9", "0.95", "0.98", "0.995"])
     reads.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     reads.add_argument("--steps", type=int, default=450)
     reads.add_argument("--authors", nargs="*", default=[])
@@ -165,15 +186,25 @@ def main() -> None:
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
     points = [measured(artwork, least, args) for artwork in args.artworks for least in leasts]
+    answers = [problem.answer for problem in get_task("svamp").load("test")]
+    guess = max(Counter(answers).values()) / len(answers)
     print(f"smol, svamp, {args.steps} steps of 8, seeds {args.seeds}; {describe()}, torch {torch.__version__}")
-    print(table(points, others))
+    print(table(points + [together(points, least) for least in leasts], others))
+    print(f"  always the commonest answer: {guess:.1%}")
     if args.plot:
-        plot(points, others, args.plot)
+        plot(points, others, guess, args.plot)
     if args.json:
-        free = {p.artwork: p for p in points if p.least is None}
-        held = [p for p in points if _gained(p, free)]
+        every = points + [together(points, least) for least in leasts]
+        free = {p.artwork: p for p in every if p.least is None}
+        held = [p for p in every if _gained(p, free)]
         ratios = {f"{p.artwork} at {p.least}/free": kept(p, free[p.artwork])[0] for p in held}
-        args.json.write_text(json.dumps({"ratios": ratios, "machine": describe()}, indent=2) + "\n")
+        told = [
+            {"artwork": p.artwork, "least": p.least, "likeness": p.alike, "change": p.change, "loss": p.loss}
+            | dict(zip(("accuracy", "ci95"), pooled(p.answered), strict=True))
+            for p in every
+        ]
+        found = {"ratios": ratios, "machine": describe(), "points": told}
+        args.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
 
 Each run is `arttune train --task svamp --start START [--robust]` and stays in its folder under `--out`, so that the
 same command goes on where it was interrupted. Its painting is then scored as it is, after JPEG at several qualities
-(colours at half the size, as encoders have it), after a resize there and back, and after a shift by a pixel or two. The
-last three harms are stronger than what `--robust` trains through, or of another kind. The last column is the
-difference, tested in pairs.
+(colours at half the size, as encoders have it), after a resize there and back, and after a shift by a pixel or two; the
+scores stay there too. The last four harms are stronger than what `--robust` trains through, or of another kind. The
+last column is the difference, tested in pairs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import io
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -29,7 +30,7 @@ from arttune.finishing import Exam
 from arttune.loading import shown
 from arttune.machine import describe
 from arttune.models import Loaded, load_model
-from arttune.records import PICTURE
+from arttune.records import PICTURE, write_whole
 from arttune.settings import Settings
 from arttune.style.robust import jpeg, resized, shifted
 from arttune.tasks import Problem, Task, get_task
@@ -62,6 +63,7 @@ HARMS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "JPEG 30": lambda picture: jpeg(picture, 30),
     "WebP 75": lambda picture: webp(picture, 75),
     "to half and back": halved,
+    "to half, JPEG 75": lambda picture: jpeg(halved(picture), 75),
 }
 
 
@@ -75,14 +77,20 @@ def run(robust: bool, seed: int, args: argparse.Namespace) -> Path:
     return folder
 
 
-def score(loaded: Loaded, painting: Painting, task: Task, problems: list[Problem]) -> Answered:
-    """How the problems are answered with a painting."""
+def score(folder: Path, harm: str, loaded: Loaded, task: Task, problems: list[Problem]) -> Answered:
+    """How the problems are answered with the painting of a run after a harm; kept in the run's folder."""
+    kept = folder / f"after {harm}, {len(problems)}.json"
+    if kept.is_file():
+        return Answered(**json.loads(kept.read_text(encoding="utf-8")))
+    painting = Painting(to_uint8(HARMS[harm](Painting.load(folder / PICTURE).pixels.float() / LEVELS)))
     model = shown(loaded.model, painting)
     tokens = art_layer(model).configs["default"].tokens
     how = {"split": "test", "model_name": "smol", "adapter": "art", "seed": 0, "picture_tokens": tokens}
     found, samples = evaluate(model, loaded.tokenizer, task, problems, decoding=Decoding(task.max_new_tokens), **how)
     model.unload()
-    return Answered(found.as_dict(), [sample.correct for sample in samples])
+    answered = Answered(found.as_dict(), [sample.correct for sample in samples])
+    write_whole(kept, json.dumps(asdict(answered)) + "\n")
+    return answered
 
 
 def main() -> None:
@@ -101,12 +109,10 @@ def main() -> None:
     loaded, task = load_model("smol", "auto"), get_task("svamp")
     problems = task.load("test")[: args.test or None]
     rows: dict[str, dict[bool, list[Answered]]] = {}
-    for harm, done in HARMS.items():
-        rows[harm] = {}
-        for robust, each in folders.items():
-            pictures = [Painting.load(folder / PICTURE).pixels.float() / LEVELS for folder in each]
-            harmed = [Painting(to_uint8(done(one))) for one in pictures]
-            rows[harm][robust] = [score(loaded, one, task, problems) for one in harmed]
+    for harm in HARMS:
+        rows[harm] = {
+            robust: [score(folder, harm, loaded, task, problems) for folder in each] for robust, each in folders.items()
+        }
     print(f"smol, svamp, {args.steps} steps of 8 from {args.start}, seeds {args.seeds}; {describe()}")
     print("                       plain                   --robust              difference")
     for harm, right in rows.items():

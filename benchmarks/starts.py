@@ -3,20 +3,24 @@
     ARTTUNE_DATA=FOLDER python benchmarks/starts.py --seeds 0 1 2 --picture A.png --plot starts.png --json starts.json
 
 Each run is `arttune train --task svamp --start START` and stays in its folder under `--out`, so that the same command
-goes on where it was interrupted. Losses are drawn, and printed as the mean over seeds and, in brackets, the least and
-largest of them; so is how many of the problems kept out, which are other ones for each seed, were right.
+goes on where it was interrupted. Of each poster there is one with its letters in another order: as much ink, nothing
+said. Losses are drawn, and printed as means over seeds; what they are less than grey's has an interval (of
+differences in pairs, a seed each, by Student's t). So is how many of the problems kept out, which are other ones for
+each seed, were right.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import random
 import statistics
 from pathlib import Path
 
 import torch
+from scipy.stats import t
 
-from arttune import training
 from arttune.compare.cells import Answered
 from arttune.evaluate import wilson
 from arttune.finishing import Exam
@@ -26,9 +30,31 @@ from arttune.report import learning_curves
 from arttune.report.plots import Lines, course
 from arttune.settings import Settings
 from arttune.style.starts import start_pixels
+from arttune.training import complete, opened
 
 FIRST, LAST = slice(30), slice(-30, None)
 INSTRUCTION = "SVAMP\nWrite the calculation, then Answer: and the number."
+
+
+def scrambled(text: str) -> str:
+    """The same letters, each line's in another order; spaces stay where they are."""
+    lines = []
+    for line in text.splitlines():
+        letters = [letter for letter in line if letter != " "]
+        random.Random(0).shuffle(letters)
+        mixed = iter(letters)
+        lines.append("".join(letter if letter == " " else next(mixed) for letter in line))
+    return "\n".join(lines)
+
+
+def less(losses: list[float], than: list[float]) -> str:
+    """How much less the losses of seeds are than others', with its 95 % interval where there are several."""
+    apart = [b - a for a, b in zip(losses, than, strict=True)]
+    mean = statistics.mean(apart)
+    if len(apart) == 1 or not any(apart):
+        return f"{mean:+.3f}"
+    reach = t.ppf(0.975, len(apart) - 1) * statistics.stdev(apart) / math.sqrt(len(apart))
+    return f"{mean:+.3f} [{mean - reach:+.3f}, {mean + reach:+.3f}]"
 
 
 def run(name: str, start: str, seed: int, args: argparse.Namespace) -> tuple[Lines, Answered]:
@@ -36,7 +62,7 @@ def run(name: str, start: str, seed: int, args: argparse.Namespace) -> tuple[Lin
     folder = Path(args.out) / f"seed-{seed}" / name.replace(" ", "-").replace(",", "")
     chosen = {"steps": args.steps, "eval_every": args.steps, "validation": 100, "max_new_tokens": 64}
     # The folders of other seeds are no neighbours: their problems kept out, and what the text alone says, are others.
-    training.complete(Settings(start=start, seed=seed, **chosen), folder, print, Exam.beside(folder, "validation"))
+    complete(Settings(start=start, seed=seed, **chosen), folder, print, Exam.beside(folder, "validation"))
     return read_metrics(folder / METRICS), Answered.of_run(folder)
 
 
@@ -49,13 +75,16 @@ def main() -> None:
     reads.add_argument("--plot", type=Path)
     reads.add_argument("--json", type=Path)
     args = reads.parse_args()
+    solved = opened(Settings(), weightless=True)[0].poster()  # as `--start poster` has it, but for validation problems
     starts = {
         "grey": "grey",
         "noise": "noise",
         "clouds": "clouds",
         "a picture": args.picture,
         "poster, two problems": "poster",
+        "its letters scrambled": f"poster:{scrambled(solved)}",
         "poster, an instruction": f"poster:{INSTRUCTION}",
+        "those letters scrambled": f"poster:{scrambled(INSTRUCTION)}",
     }
     start_pixels(args.picture, (224, 224))  # what is wrong with it is wrong before hours of training
     for path in (args.plot, args.json):
@@ -63,16 +92,16 @@ def main() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
     runs = {name: [run(name, start, seed, args) for seed in args.seeds] for name, start in starts.items()}
     print(f"smol, svamp, {args.steps} steps of 8, seeds {args.seeds}; {describe()}, torch {torch.__version__}")
-    print("                           losses: first 30                last 30   right of those kept out")
-    last = {}
+    print("  loss of the first and last 30 steps, and how much less than grey's       right of those kept out")
+    last, grey = {}, None
     for name, each in runs.items():
         losses = [course(lines, "loss")[1] for lines, _ in each]
         means = [[statistics.mean(one[at]) for one in losses] for at in (FIRST, LAST)]
-        last[name] = statistics.mean(means[1])
-        first, end = (f"{statistics.mean(one):.3f} [{min(one):.3f}, {max(one):.3f}]" for one in means)
+        last[name], grey = statistics.mean(means[1]), grey or means
+        told = [f"{statistics.mean(ours):.3f} {less(ours, own):24}" for ours, own in zip(means, grey, strict=True)]
         right = [one for _, answered in each for one in answered.right]
         low, high = wilson(sum(right), len(right))
-        print(f"  {name:24} {first} {end}   {sum(right)} of {len(right)}, {100 * low:.1f} to {100 * high:.1f} %")
+        print(f"  {name:24} {' '.join(told)} {sum(right)} of {len(right)}, {100 * low:.1f} to {100 * high:.1f} %")
     if args.plot:
         learning_curves(
             {name: [lines for lines, _ in each] for name, each in runs.items()},

@@ -85,6 +85,10 @@ def test_a_mask_that_lets_nothing_change_is_said(tmp_path):
         ({"limit": 9, "mask": "alpha"}, "'grey' is no picture file; give a mask file"),
         ({"limit": 9, "mask": "nowhere.png"}, "mask 'nowhere.png' is no picture file; give one, or alpha"),
         ({"limit": 9, "mask": "alpha", "start": "recipes/compare/orchard.png"}, "has no transparent part"),
+        (
+            {"limit": 9, "mask": "docs/compare/smol_svamp.png", "start": "recipes/compare/orchard.png"},
+            "other parts of them would be cropped; give both one shape",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_said(given, says):

@@ -14,6 +14,7 @@ import zoo
 from arttune import ArtConfig, Painting, training
 from arttune.records import read_metrics
 from arttune.style.likeness import alike
+from arttune.style.palette import colours
 from arttune.style.starts import start_pixels
 from arttune.tuner import art_layer
 from test_training import WORDS, settings
@@ -50,13 +51,18 @@ def test_every_objective_keeps_looks_through_an_interruption(objective, looks, t
         (out / name).unlink()
     shutil.rmtree(out / "checkpoints" / "checkpoint-6")
     training.resume(out, {})
-    ours, theirs = (Painting.load(f / "checkpoints" / "checkpoint-6" / "art.png").pixels for f in (out, unbroken))
-    assert torch.equal(ours, theirs)
+    for place in ("checkpoints/checkpoint-6/art.png", "art.png"):
+        ours, theirs = (Painting.load(folder / place).pixels for folder in (out, unbroken))
+        assert torch.equal(ours, theirs)
     start = start_pixels(looks["start"], (224, 224))
     assert not torch.equal(ours, start)
     if "limit" in looks:
         assert int((ours.int() - start.int()).abs().max()) <= looks["limit"]
         assert alike(ours, start) >= looks["likeness"]
+    if "palette" in looks:
+        assert {tuple(one) for one in ours.flatten(1).T.tolist()} <= {
+            tuple(c) for c in colours(looks["palette"]).tolist()
+        }
     if "style" in looks:
         lines = [line for line in read_metrics(out / "metrics.jsonl") if "loss" in line]
         assert all({"texture", "patches", "variation", "tower 1"} <= line.keys() for line in lines)

@@ -159,11 +159,12 @@ class Strokes:
         )
 
     def keep_(self, numbers: torch.Tensor) -> None:
-        """Centres are on the canvas, sizes from half to what the windows hold, colours in [0, 1]."""
+        """Centres are on the canvas, directions in a turn, sizes from half to what windows hold, colours in [0, 1]."""
         height, width = self.size
         numbers.nan_to_num_()
         numbers[:, 0].clamp_(0, height / self.PLACE)
         numbers[:, 1].clamp_(0, width / self.PLACE)
+        numbers[:, 2].fmod_(2)  # whole turns
         numbers[:, 3:5].clamp_(-math.log(2), math.log(self.LONGER))
         numbers[:, 5:].clamp_(0, 1)
 

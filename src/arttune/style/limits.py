@@ -13,7 +13,7 @@ import torch
 
 from arttune.canvas import LEVELS
 from arttune.errors import BadInput
-from arttune.style.starts import opacity, share_of
+from arttune.style.starts import opacity, share_of, sides
 
 ALPHA = "alpha"
 
@@ -31,7 +31,8 @@ def allowed(
 
     Without a `mask` that is `limit` everywhere. A mask is a picture file whose white parts, the ground, may change by
     `limit`, its black ones, the figure, by `figure_limit` (0 if it is None), and what is between by what is between; or
-    `alpha`, for which the opaque parts of the `start` picture are the figure. Raises `BadInput`.
+    `alpha`, for which the opaque parts of the `start` picture are the figure. Mask and start are cropped to the canvas
+    alike, so they must have one shape. Raises `BadInput`.
     """
     for name, value in (("limit", limit), ("figure_limit", figure_limit)):
         if value is not None and not 0 <= value <= LEVELS:
@@ -47,6 +48,8 @@ def allowed(
         if bool((ground == 0).all()):
             raise BadInput(f"mask is alpha, but {start} has no transparent part; give a mask file")
     elif os.path.isfile(mask):
+        if os.path.isfile(start):
+            _same_shape(Path(mask), Path(start))
         ground = share_of(Path(mask), size)
     else:
         raise BadInput(f"mask {mask!r} is no picture file; give one, or alpha")
@@ -55,3 +58,13 @@ def allowed(
     if limit and not bool(most.any()):
         raise BadInput(f"mask {mask} lets no pixel change: all of it is figure; make the ground white")
     return most
+
+
+def _same_shape(mask: Path, start: Path) -> None:
+    """Raises `BadInput` for pictures of which other parts are cropped; a pixel more or less is one shape still."""
+    (wide, tall), (width, height) = sides(mask), sides(start)
+    if abs(wide * height - width * tall) > max(wide, tall, width, height):
+        raise BadInput(
+            f"mask {mask} is {wide}x{tall} pixels and the start {start} {width}x{height}: other parts of them would be "
+            "cropped; give both one shape"
+        )

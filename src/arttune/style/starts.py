@@ -68,6 +68,11 @@ def share_of(path: Path, size: tuple[int, int]) -> torch.Tensor:
     return _grey(_laid_on("white", path).convert("L"), size)
 
 
+def sides(path: Path) -> tuple[int, int]:
+    """Width and height of a picture file in pixels, the right way up."""
+    return _upright(path).size
+
+
 def _grey(picture: Image.Image, size: tuple[int, int]) -> torch.Tensor:
     # Means alone, because the waves of a sharper filter would pass from one side of an edge to the other.
     return torch.from_numpy(np.array(_fitted(picture, size, Image.Resampling.BOX))).float() / LEVELS
