@@ -56,6 +56,16 @@ def test_texture_does_not_care_where_things_are():
     assert float(loss(moved)) < 0.05 * float(loss(turned))
 
 
+@pytest.mark.parametrize("kind", [Texture, Patches])
+def test_a_fringe_is_as_far_from_the_style_as_a_stripe_within(kind):
+    style = pictures()[1]
+    within, fringe = style.clone(), style.clone()
+    within[:, :, 40:42], fringe[:, :, :2] = 1, 1
+    loss = kind(style)
+    stripe, edge = (np.mean([float(loss(one, step)) for step in range(8)]) for one in (within, fringe))
+    assert 0.6 * stripe < edge < 1.7 * stripe
+
+
 def test_patches_are_compared_as_scipy_compares_distributions():
     picture, style = pictures()
     loss = Patches(style, directions=3, levels=1)
@@ -64,8 +74,8 @@ def test_patches_are_compared_as_scipy_compares_distributions():
     far = []
     for direction in drawn:
         ours, theirs = (
-            [float((p[:, y : y + 7, x : x + 7] * direction).sum()) for y in range(0, 50, 2) for x in range(0, 78, 2)]
-            for p in (picture, style)
+            [float((p[:, y : y + 7, x : x + 7] * direction).sum()) for y in range(0, 56, 2) for x in range(0, 84, 2)]
+            for p in (torch.from_numpy(np.pad(one, [(0, 0), (3, 3), (3, 3)], "reflect")) for one in (picture, style))
         )
         far.append(wasserstein_distance(ours, theirs))
     assert float(loss(picture, 0)) == pytest.approx(np.mean(far), rel=1e-4)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch.nn.functional import avg_pool2d, conv2d
+from torch.nn.functional import avg_pool2d, conv2d, pad
 from torchmetrics.functional.image import total_variation
 
 TINY = torch.finfo(torch.float32).tiny  # what a norm is divided by instead of nothing
@@ -35,6 +35,14 @@ def pyramid(picture: torch.Tensor, levels: int, least: int) -> list[torch.Tensor
     while len(found) < levels and min(found[-1].shape[1:]) >= 2 * least:
         found.append(avg_pool2d(found[-1][None], 2)[0])
     return found
+
+
+def mirrored(picture: torch.Tensor, side: int) -> torch.Tensor:
+    """A picture and what a mirror at its edges would show, so that a window of an odd `side` is around every pixel.
+
+    Else those at the edge were in few windows, and a bright fringe would cost nothing.
+    """
+    return pad(picture[None], [side // 2] * 4, mode="reflect")[0]
 
 
 def gram(features: torch.Tensor) -> torch.Tensor:
@@ -69,9 +77,8 @@ class Texture:
     def _features(self, picture: torch.Tensor) -> list[torch.Tensor]:
         found = []
         for level in pyramid(picture, self.levels, 2 * self.side):
-            answers = conv2d(level[None], self.filters.to(level))[0].relu()
-            inner = level[:, self.side // 2 : -(self.side // 2), self.side // 2 : -(self.side // 2)]
-            found.append(torch.cat([answers, inner]).flatten(1))
+            answers = conv2d(mirrored(level, self.side)[None], self.filters.to(level))[0].relu()
+            found.append(torch.cat([answers, level]).flatten(1))
         return found
 
 
@@ -97,7 +104,7 @@ class Patches:
         stride = 2 if at == 0 else 1  # of the finest there are enough
         shift = step // len(self.levels) % stride
         ours, theirs = (
-            conv2d(one[None, :, shift:, shift:], drawn, stride=stride)[0].flatten(1).sort(dim=1).values
+            conv2d(mirrored(one, self.side)[None, :, shift:, shift:], drawn, stride=stride)[0].flatten(1).sort(1).values
             for one in (ours, theirs)
         )
         return (ours - theirs).abs().mean()
