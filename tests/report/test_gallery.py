@@ -22,9 +22,10 @@ from arttune.report import gallery
 from arttune.report.plots import stretched
 from arttune.settings import Settings
 from arttune.style.starts import start_pixels
+from test_cli import run as command
 from test_training import problems, settings
 
-__all__ = ["problems"]
+__all__ = ["command", "problems"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def runs(tmp_path_factory):
     zoo.tiny("qwen2_5_vl").save_pretrained(folder / "tiny")
     zoo.tokenizer().save_pretrained(folder / "tiny")
     rows = [
-        {"prompt": f'{i}: <script>alert({i})</script> & "say" red', "completion": "red", "answer": "red"}
+        {"prompt": f'{i}: <script>alert({i})</script> & "say" red', "completion": "red", "answer": "<b>red</b>"}
         for i in range(40)
     ]
     (folder / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -64,9 +65,26 @@ def test_the_page_needs_nothing_from_anywhere(runs):
 
 
 def test_what_problems_say_is_text_and_nothing_more(runs):
-    page = (runs / "free" / gallery.PAGE).read_text()
-    assert "<script>alert" not in page
-    assert html.escape("<script>alert(", quote=False) in page
+    named = runs / '<i a="b">free'
+    shutil.copytree(runs / "free", named, dirs_exist_ok=True)
+    page = gallery.page([gallery.Exhibit.read(named)])
+    for text in ("<script>alert(", "<b>red</b>", '<i a="b">free'):
+        assert text not in page
+        assert html.escape(text).replace("&quot;", "&#34;") in page
+
+
+def test_the_commands_write_a_page_and_a_film(command, runs, tmp_path):
+    out = tmp_path / "both.html"
+    assert command("gallery", runs / "free", runs / "held", "--out", out)[0] == 0
+    assert out.read_text() == gallery.page([gallery.Exhibit.read(runs / name) for name in ("free", "held")])
+    assert command("film", runs / "free", "--out", tmp_path / "film.gif", "--side", 224)[0] == 0
+    with Image.open(tmp_path / "film.gif") as shown:
+        assert shown.size == (224, 224)
+        assert 1 < shown.n_frames <= len(gallery.Exhibit.read(runs / "free").frames)  # those alike are one
+    for arguments in (("gallery", tmp_path), ("film", tmp_path)):
+        code, said, complaint = command(*arguments)
+        assert (code, said) == (2, "")
+        assert str(tmp_path) in complaint.replace("\n", "")
 
 
 def seen(uri: str) -> torch.Tensor:
