@@ -1,8 +1,8 @@
 """Tokens a checkpoint has but never learned, where answers need them.
 
 A tokenizer may hold tokens that no text ever had, as Qwen2.5-Coder-0.5B's does for the marks around tool calls. Their
-rows in the output layer are nearly alike, so whatever an adapter does before that layer, none of them is written rather
-than the others. Nothing else in a training says so: the loss falls to the logarithm of their number and stays.
+rows in the output layer are nearly alike, so whatever an adapter does before that layer, they share their probability
+alike, and none is written rather than the others. Nothing else in a training says so.
 """
 
 from __future__ import annotations
