@@ -29,8 +29,15 @@ LOOKS = {
 }
 
 
-@pytest.mark.parametrize("looks", LOOKS.values(), ids=LOOKS.keys())
-@pytest.mark.parametrize("objective", ["sft", "grpo", "dpo"])
+OFTEN = {("sft", "held and styled"), ("grpo", "tiles of a palette"), ("dpo", "strokes")}
+EVERY = [
+    pytest.param(how, looks, id=f"{how}-{name}", marks=() if (how, name) in OFTEN else pytest.mark.slow)
+    for how in ("sft", "grpo", "dpo")
+    for name, looks in LOOKS.items()
+]
+
+
+@pytest.mark.parametrize(("objective", "looks"), EVERY)
 def test_every_objective_keeps_looks_through_an_interruption(objective, looks, tiny_folder, tmp_path):
     said = [{"chosen": f"Answer: {word}", "rejected": "no", "completion": f"Answer: {word}"} for word in WORDS * 5]
     keep = {"sft": ("completion",), "dpo": ("chosen", "rejected"), "grpo": ()}[objective]
