@@ -96,8 +96,8 @@ def test_everything_can_be_reached_and_worked_by_keyboard(browser, runs):
     assert slider.get_attribute("aria-valuetext") == "step 2"
     assert browser.find_element("css selector", ".picture").get_attribute("alt") == "Step 2 of held"
     marker = browser.find_element("css selector", ".marker")
-    # 2 of an axis of 6 steps, whose chart is drawn between 76 and 544
-    assert float(marker.get_attribute("x1")) == pytest.approx(76 + 2 / 6 * 468, abs=0.5)
+    # 2 of an axis of 6 steps, whose chart is drawn between 76 and 532
+    assert float(marker.get_attribute("x1")) == pytest.approx(76 + 2 / 6 * 456, abs=0.5)
     for _ in range(2):
         ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT).perform()
     assert focused(browser) == "Save the PNG"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 WIDTH, HEIGHT = 560, 258
-LEFT, RIGHT, TOP, BOTTOM = 76, 16, 26, 46
+LEFT, RIGHT, TOP, BOTTOM = 76, 28, 26, 46
 
 
 @dataclass(frozen=True)
