@@ -37,8 +37,8 @@ def steps(dtype: str, plain: bool, grouped: bool, wide: bool, count: int) -> lis
     from transformers import TrainerCallback
     from trl import SFTTrainer
 
-    from arttune import ArtConfig
-    from arttune.models import catalogue, load_model
+    from arttune import ArtConfig, machine
+    from arttune.models import load_model
     from arttune.objectives import Problems, Studio
     from arttune.objectives.sft import sft
     from arttune.records import Metrics
@@ -46,7 +46,7 @@ def steps(dtype: str, plain: bool, grouped: bool, wide: bool, count: int) -> lis
     from arttune.tasks import get_task
 
     torch.set_num_threads(2)
-    catalogue.multiplies_float32_faster = lambda: wide
+    machine.multiplies_float32_faster = lambda: wide
     loaded = load_model("smol", dtype)
     if not plain:
         loaded.model.set_attn_implementation({"text_config": "sdpa"})

@@ -189,12 +189,12 @@ def main() -> None:
     answers = [problem.answer for problem in get_task("svamp").load("test")]
     guess = max(Counter(answers).values()) / len(answers)
     print(f"smol, svamp, {args.steps} steps of 8, seeds {args.seeds}; {describe()}, torch {torch.__version__}")
-    print(table(points + [together(points, least) for least in leasts], others))
+    every = points + [together(points, least) for least in leasts]
+    print(table(every, others))
     print(f"  always the commonest answer: {guess:.1%}")
     if args.plot:
         plot(points, others, guess, args.plot)
     if args.json:
-        every = points + [together(points, least) for least in leasts]
         free = {p.artwork: p for p in every if p.least is None}
         held = [p for p in every if _gained(p, free)]
         ratios = {f"{p.artwork} at {p.least}/free": kept(p, free[p.artwork])[0] for p in held}

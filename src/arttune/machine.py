@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from arttune._version import __version__
 from arttune.attention import PLAIN
+from arttune.widening import widen
 
 PRECISIONS = ("auto", "bfloat16", "float32")
 # Names in `torch.cpu.get_capabilities()` of instructions that multiply bfloat16 matrices (x86, then ARM).
@@ -88,6 +89,12 @@ def fast_attention(model: PreTrainedModel) -> None:
     """Where `model` runs on a CPU, have its tower and its text model attend by `attention.plain`."""
     if model.device.type == "cpu":
         model.set_attn_implementation({"text_config": PLAIN, "vision_config": PLAIN})
+
+
+def fast_products(model: PreTrainedModel) -> None:
+    """Where `model` is bfloat16 on a CPU that multiplies float32 faster, have its linear layers do that."""
+    if model.device.type == "cpu" and model.dtype == torch.bfloat16 and multiplies_float32_faster():
+        widen(model)
 
 
 def sound_attention() -> None:

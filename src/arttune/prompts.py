@@ -131,8 +131,14 @@ def _tagged(text: str) -> str:
 
 def lengths(problems: list[Problem], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """How many tokens the prompt of each problem has, as the chat template words it, without a picture."""
+    return [len(ids) for ids in tokens(problems, tokenizer)]
+
+
+def tokens(problems: list[Problem], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """The prompt of each problem as the model reads it, without a picture."""
     texts = [tokenizer.apply_chat_template(one.prompt, tokenize=False, add_generation_prompt=True) for one in problems]
-    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+    found: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    return found
 
 
 def worded(

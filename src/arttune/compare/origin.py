@@ -14,6 +14,7 @@ import torch
 
 from arttune.errors import BadInput
 from arttune.models import Loaded
+from arttune.prompts import tokens
 from arttune.records import write_whole
 from arttune.tasks import Problem
 
@@ -41,15 +42,16 @@ def _short(data: bytes | memoryview) -> str:
 
 
 def _of_weights(model: torch.nn.Module) -> str:
-    raw = {name: one.cpu().contiguous().view(-1).view(torch.uint8) for name, one in model.state_dict().items()}
-    return _short(json.dumps([(name, _short(one.numpy().data)) for name, one in raw.items()]).encode())
+    """One weight after the other, so that no more than one is copied from a GPU; tied ones count once."""
+
+    def bits(weight: torch.Tensor) -> memoryview:
+        return weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+
+    return _short(json.dumps([(name, _short(bits(one))) for name, one in model.named_parameters()]).encode())
 
 
 def _of_problems(loaded: Loaded, problems: list[Problem]) -> str:
     """Tokens, so that another tokenizer or chat template is seen too."""
-    texts = [
-        loaded.tokenizer.apply_chat_template(one.prompt, tokenize=False, add_generation_prompt=True) for one in problems
-    ]
-    prompts = loaded.tokenizer(texts, add_special_tokens=False)["input_ids"]
-    whole = [[ids, one.completion, one.answer, one.columns] for ids, one in zip(prompts, problems, strict=True)]
+    read = tokens(problems, loaded.tokenizer)
+    whole = [[ids, one.completion, one.answer, one.columns] for ids, one in zip(read, problems, strict=True)]
     return _short(json.dumps(whole, default=str).encode())

@@ -17,9 +17,8 @@ from transformers import (
 
 from arttune.errors import BadInput
 from arttune.families import Family, detect
-from arttune.machine import device, fast_attention, multiplies_float32_faster, precision
+from arttune.machine import device, fast_attention, fast_products, precision
 from arttune.models.smol import REVISION, smol_folder
-from arttune.widening import widen
 
 
 @dataclass(frozen=True)
@@ -86,6 +85,5 @@ def load_model(name: str, dtype: str = "auto", weightless: bool = False) -> Load
     model = model.requires_grad_(False).eval()
     if not weightless:
         fast_attention(model.to(device()))
-        if model.device.type == "cpu" and model.dtype == torch.bfloat16 and multiplies_float32_faster():
-            widen(model)
+        fast_products(model)
     return Loaded(revision, model, tokenizer, family)
