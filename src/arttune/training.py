@@ -195,7 +195,7 @@ def _set_up(
     loaded: Loaded,
     say: Callable[[str], None],
 ) -> tuple[Studio, Trainer]:
-    for line in untrained(loaded, (one.completion or one.columns.get("chosen") for one in problems.train)):
+    for line in untrained(loaded, (one.reply for one in problems.train)):
         say(line)
     torch.manual_seed(settings.seed)  # of what PEFT draws
     model = get_peft_model(loaded.model, adapters.configured(settings.adapter, config, settings.rank))

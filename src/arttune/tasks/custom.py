@@ -45,7 +45,7 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
     # Spread over the file, which may be sorted by kind.
     kept = range(len(everything) - 1, -1, -5)
     every = [*everything, *scored]
-    uses_marker = any(marked(_told(p) or p.question) for p in every)
+    uses_marker = any(marked(p.reply or p.question) for p in every)
     grader = grader or ("number" if all(is_number(_gold(p)) for p in every) else "exact")
     same, marks_number = GRADERS[grader], function is None and grader == "number" and uses_marker
 
@@ -92,19 +92,14 @@ def _gold(problem: Problem) -> str:
     """The answer a reply is compared with: the given one, or the completion's, or the chosen reply's."""
     if problem.answer is not None:
         return problem.answer
-    told = _told(problem)
+    told = problem.reply
     return marked(told) or told
-
-
-def _told(problem: Problem) -> str:
-    """The reply the file gives: completion or chosen; empty if it gives none."""
-    return problem.completion or problem.columns.get("chosen") or ""
 
 
 def _problems(path: Path, reward: str | None) -> list[Problem]:
     found = [_problem(row, where) for where, row in read_jsonl(path)]
     for problem in found:
-        if reward is None and problem.answer is None and not _told(problem):
+        if reward is None and problem.answer is None and not problem.reply:
             raise BadInput(
                 f"{problem.where}: neither completion nor answer, nor chosen and rejected; give one of them, or grade "
                 "replies with --reward module:function"

@@ -30,6 +30,11 @@ class Problem:
         """The last user turn, for people to read."""
         return next(m["content"] for m in reversed(self.prompt) if m["role"] == "user")
 
+    @property
+    def reply(self) -> str:
+        """The reply its source gives: completion or chosen; empty if it gives none."""
+        return self.completion or self.columns.get("chosen") or ""
+
 
 @dataclass(frozen=True)
 class Grade:
