@@ -90,3 +90,8 @@ def test_it_finds_what_a_run_would(tiny_folder, problems):
         rehearse(replace(settings(tiny_folder, problems), objective="ppo"))
     with pytest.raises(BadInput, match="not legal"):
         rehearse(settings(tiny_folder, problems, size=100))
+    for objective in ("sft", "grpo"):
+        with pytest.raises(BadInput, match=r"trl: .*epoch_count"):
+            rehearse(settings(tiny_folder, problems, objective=objective, trl="epoch_count=3"))
+    with pytest.raises(BadInput, match=r"nowhere.*cannot be imported"):
+        rehearse(settings(tiny_folder, problems, objective="grpo", rewards="nowhere:points"))

@@ -22,7 +22,7 @@ from arttune.errors import BadInput
 from arttune.evaluate import Score
 from arttune.finishing import Exam, finish
 from arttune.given import named_values
-from arttune.machine import keep_freed_memory, precision
+from arttune.machine import device, keep_freed_memory, precision
 from arttune.models import Loaded, load_model, untrained
 from arttune.objectives import OBJECTIVES, Problems, Studio
 from arttune.prompts import fix_template, worded
@@ -167,7 +167,9 @@ def opened(settings: Settings, weightless: bool = False) -> tuple[Problems, Load
         raise BadInput(
             f"{settings.task} has {len(train_set)} training and {len(test)} test problems{limit}; both need some"
         )
-    return Problems(task, train_set, validation, test), loaded
+    problems = Problems(task, train_set, validation, test)
+    OBJECTIVES[settings.objective].arguments(settings, problems, Path(), torch.device(device()))
+    return problems, loaded
 
 
 def canvas_config(settings: Settings, problems: Problems, loaded: Loaded) -> ArtConfig:
@@ -200,7 +202,7 @@ def _set_up(
     torch.manual_seed(settings.seed)  # of what PEFT draws
     model = get_peft_model(loaded.model, adapters.configured(settings.adapter, config, settings.rank))
     studio = Studio(settings, loaded, model, config, problems, Metrics(out / METRICS), out, say)
-    return studio, OBJECTIVES[settings.objective](studio)
+    return studio, OBJECTIVES[settings.objective].trainer(studio)
 
 
 def _paint(studio: Studio, trainer: Trainer, checkpoint: Path | None, exam: Exam) -> list[Score]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
+from arttune.objectives.arguments import configured
 from arttune.objectives.grpo import rows
 from arttune.objectives.policy import Grouped, Served
 from arttune.objectives.rewards import rewards
@@ -57,7 +59,8 @@ def one_step(
     canvas.weight.register_hook(lambda found: gradients.append(found.clone()))
     runs = count_backbone_tokens(made.model)
     functions, _ = rewards("task", task, made.problems.train)
-    args = made.configured(GRPOConfig, {"num_generations": 4, "max_completion_length": 8})
+    own = {"num_generations": 4, "max_completion_length": 8}
+    args = made.arguments(partial(configured, GRPOConfig, own=own))
     trainer = made.trainer(kind, args, rows, reward_funcs=functions, rollout_func=Sampled())
     trainer.train()
     return sum(gradients), trainer.state.log_history[0], runs

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from arttune.errors import BadInput
-from arttune.objectives.rewards import rewards
+from arttune.objectives.rewards import rewards, try_out
 from arttune.tasks import Problem
 from objectives.test_sft import TASK
 
@@ -64,7 +64,8 @@ def test_one_that_cannot_work_is_found_before_the_first_step(tmp_path, monkeypat
     name = f"bad_points_{abs(hash(body))}"
     (tmp_path / f"{name}.py").write_text(body)
     monkeypatch.chdir(tmp_path)
+    functions, _ = rewards(f"{name}:one", TASK, PROBLEMS)
     with pytest.raises(
         BadInput, match=rf"rewards: {name}:one failed on a problem: .*{complaint.removeprefix('failed on a problem: ')}"
     ):
-        rewards(f"{name}:one", TASK, PROBLEMS)
+        try_out(functions, PROBLEMS[0])

@@ -5,19 +5,28 @@ The reference is the canvas as it started, shown by the same model.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import torch
 from datasets import Dataset
 from transformers import Trainer
 from trl import DPOConfig, DPOTrainer
 
-from arttune.objectives.studio import Studio
+from arttune.objectives.arguments import configured
+from arttune.objectives.studio import Problems, Studio
+from arttune.settings import Settings
 from arttune.tasks import Problem
+
+
+def arguments(settings: Settings, problems: Problems, folder: Path, device: torch.device) -> DPOConfig:
+    """Those of the trainer. Raises `BadInput`."""
+    beta = {} if settings.beta is None else {"beta": settings.beta}
+    return configured(DPOConfig, settings, problems, folder, device, beta | {"max_length": None})
 
 
 def dpo(studio: Studio) -> Trainer:
     """The trainer of a run on preferences; every training problem has a chosen and a rejected reply."""
-    beta = {} if studio.settings.beta is None else {"beta": studio.settings.beta}
-    args = studio.configured(DPOConfig, beta | {"max_length": None})
-    return studio.trainer(DPOTrainer, args, rows)
+    return studio.trainer(DPOTrainer, studio.arguments(arguments), rows)
 
 
 def rows(problems: list[Problem]) -> Dataset:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import Trainer
 from trl import GRPOConfig
@@ -16,13 +18,15 @@ from trl import GRPOConfig
 from arttune.canvas import dither_
 from arttune.errors import BadInput
 from arttune.given import named_values
+from arttune.objectives.arguments import configured
 from arttune.objectives.policy import Grouped, Served
-from arttune.objectives.rewards import rewards
-from arttune.objectives.studio import Studio
+from arttune.objectives.rewards import rewards, try_out
+from arttune.objectives.studio import Problems, Studio
 from arttune.objectives.trust import Trust
 from arttune.records import Listener
 from arttune.rollouts import Pool, Rollouts, Server
 from arttune.rollouts.rollouts import urls
+from arttune.settings import Settings
 from arttune.tasks import Problem
 from arttune.tuner import art_layer
 
@@ -51,24 +55,30 @@ class Unmoved(Listener):
             )
 
 
+def arguments(settings: Settings, problems: Problems, folder: Path, device: torch.device) -> GRPOConfig:
+    """Those of the trainer, once each reward was tried. Raises `BadInput`, also for too few problems."""
+    groups = settings.rows // settings.generations
+    if len(problems.train) < groups:
+        raise BadInput(
+            f"a step takes {groups} problems (batch_size times accumulate over generations), but there are only "
+            f"{len(problems.train)} to train on; use a smaller batch_size"
+        )
+    functions, weights = rewards(settings.rewards, problems.task, problems.train)
+    try_out(functions, problems.train[0])
+    own = {
+        "num_generations": settings.generations,
+        "per_device_eval_batch_size": settings.generations,
+        "max_completion_length": settings.max_new_tokens or problems.task.max_new_tokens,
+        "temperature": settings.temperature,
+        "beta": settings.beta or 0.0,
+        "reward_weights": weights,
+    }
+    return configured(GRPOConfig, settings, problems, folder, device, own)
+
+
 def grpo(studio: Studio) -> Trainer:
     """The trainer of a reinforcement run; the training problems need no completion."""
     s = studio.settings
-    groups = s.rows // s.generations
-    if len(studio.problems.train) < groups:
-        raise BadInput(
-            f"a step takes {groups} problems (batch_size times accumulate over generations), but there are only "
-            f"{len(studio.problems.train)} to train on; use a smaller batch_size"
-        )
-    functions, weights = rewards(s.rewards, studio.problems.task, studio.problems.train)
-    arguments: dict[str, Any] = {
-        "num_generations": s.generations,
-        "per_device_eval_batch_size": s.generations,
-        "max_completion_length": s.max_new_tokens or studio.problems.task.max_new_tokens,
-        "temperature": s.temperature,
-        "beta": s.beta or 0.0,
-        "reward_weights": weights,
-    }
     os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"  # a warning of TRL's that rollout_func may change
     kind: type[Trainer] = Grouped
     rollouts: dict[str, Any] = {}
@@ -78,8 +88,8 @@ def grpo(studio: Studio) -> Trainer:
         pool = Pool(servers, patience=s.patience, warn=studio.say)
         kind = Served
         rollouts["rollout_func"] = Rollouts(pool, studio.folder, s.seed, named_values("template", s.template))
-    args = studio.configured(GRPOConfig, arguments)
-    trainer = studio.trainer(kind, args, rows, reward_funcs=functions, **rollouts)
+    functions, _ = rewards(s.rewards, studio.problems.task, studio.problems.train)
+    trainer = studio.trainer(kind, studio.arguments(arguments), rows, reward_funcs=functions, **rollouts)
     trainer.add_callback(Unmoved(studio.say))
     if s.trust and studio.paints:
         canvas = art_layer(studio.model).canvas()

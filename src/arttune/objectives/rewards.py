@@ -20,7 +20,7 @@ def rewards(spec: str, task: Task, problems: list[Problem]) -> tuple[list[Reward
     """The functions and weights of `task[=WEIGHT],module:function[=WEIGHT],...`, for rows that know their `problem`.
 
     A function is called with `prompts`, `completions`, `completion_ids`, `answer`, the problem's further columns and
-    what TRL adds; it may be `async`. Each is tried once. Raises `BadInput`.
+    what TRL adds; it may be `async`. Raises `BadInput`.
     """
     functions, weights = [], []
     for part in (part.strip() for part in spec.split(",")):
@@ -64,12 +64,16 @@ def _of_user(spec: str, problems: list[Problem]) -> Reward:
 
     found = awaited if inspect.iscoroutinefunction(function) else reward
     found.__name__ = spec  # TRL logs it under this name
-    _try(spec, found, problems[0])
     return found
 
 
-def _try(spec: str, reward: Reward, first: Problem) -> None:
-    """Call `reward` once, before hours are spent. Raises `BadInput`."""
+def try_out(functions: list[Reward], first: Problem) -> None:
+    """Call each of `rewards` once for the first problem, before hours are spent. Raises `BadInput`."""
+    for one in functions:
+        _try(one, first)
+
+
+def _try(reward: Reward, first: Problem) -> None:
     reply = [{"role": "assistant", "content": first.completion or first.answer or "yes"}]
     try:
         found = reward(
@@ -87,5 +91,5 @@ def _try(spec: str, reward: Reward, first: Problem) -> None:
             float(only)
     except Exception as error:
         raise BadInput(
-            f"rewards: {spec} failed on {first.where or 'a problem'}: {type(error).__name__}: {error}"
+            f"rewards: {reward.__name__} failed on {first.where or 'a problem'}: {type(error).__name__}: {error}"
         ) from error

@@ -6,6 +6,7 @@ The data set is text, the processing class a plain tokenizer, and the loss falls
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from datasets import Dataset
@@ -14,7 +15,9 @@ from transformers import Trainer
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
-from arttune.objectives.studio import Studio
+from arttune.objectives.arguments import configured
+from arttune.objectives.studio import Problems, Studio
+from arttune.settings import Settings
 from arttune.tasks import Problem
 
 
@@ -54,10 +57,15 @@ class Grouped(SFTTrainer):
         return ByLength(lengths, self.args.train_batch_size, self.args.seed)
 
 
+def arguments(settings: Settings, problems: Problems, folder: Path, device: torch.device) -> SFTConfig:
+    """Those of the trainer. Raises `BadInput`."""
+    own = {"completion_only_loss": True, "max_length": None}
+    return configured(SFTConfig, settings, problems, folder, device, own)
+
+
 def sft(studio: Studio) -> Trainer:
     """The trainer of a supervised run; every training problem has its completion."""
-    args = studio.configured(SFTConfig, {"completion_only_loss": True, "max_length": None})
-    return studio.trainer(Grouped, args, rows)
+    return studio.trainer(Grouped, studio.arguments(arguments), rows)
 
 
 def rows(problems: list[Problem]) -> Dataset:

@@ -13,9 +13,7 @@ from peft import PeftModel
 from transformers import PrinterCallback, ProgressCallback, Trainer
 
 from arttune import adapters
-from arttune.errors import BadInput
 from arttune.evaluate import Z95, Decoding, Sample, Score, evaluate
-from arttune.given import named_values
 from arttune.models import Loaded
 from arttune.objectives.head import suit_cpu
 from arttune.prompts import prepare
@@ -111,18 +109,9 @@ class Studio:
         memory = MEMORY if self.settings.objective == "grpo" else 0.0
         return adapters.optimizer(self.model, self.settings.rate, memory)
 
-    def configured(self, kind: Callable[..., Any], own: dict[str, Any]) -> Any:
-        """TRL's config `kind`: what every objective has, then its `own`, then the user's. Raises `BadInput`."""
-        further = named_values("trl", self.settings.trl)
-        try:
-            args = kind(**(self.arguments() | own | further))
-        except (TypeError, ValueError) as error:
-            if not further:
-                raise
-            raise BadInput(f"trl: {' '.join(str(error).split())}") from error
-        if args.n_gpu > 1:
-            args._n_gpu = 1  # or transformers copies the model to every GPU in sight and multiplies the batch
-        return args
+    def arguments(self, arguments: Callable[..., Any]) -> Any:
+        """The objective's `arguments` of this run."""
+        return arguments(self.settings, self.problems, self.folder, self.model.device)
 
     def trainer(self, kind: type[Trainer], args: Any, rows: Callable[[list[Problem]], Dataset], **own: Any) -> Trainer:
         """A trainer of `kind` whose data sets `rows` makes of problems, with the `own` arguments of an objective."""
@@ -151,36 +140,6 @@ class Studio:
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(Bar())
         return trainer
-
-    def arguments(self) -> dict[str, Any]:
-        """The `TrainingArguments` that do not depend on the objective."""
-        s = self.settings
-        judged = bool(self.problems.validation)
-        return {
-            "output_dir": str(self.folder / "checkpoints"),
-            "max_steps": s.steps,
-            "per_device_train_batch_size": s.batch_size,
-            "gradient_accumulation_steps": s.accumulate,
-            "learning_rate": s.rate,
-            "lr_scheduler_type": s.schedule,
-            "warmup_steps": s.warmup,
-            "max_grad_norm": 0.0 if self.paints else 1.0,  # a canvas's optimiser is indifferent to the scale
-            "seed": s.seed,
-            "use_cpu": self.model.device.type == "cpu",
-            "bf16": False,  # the frozen model is in its precision already, and the canvas must stay float32
-            "gradient_checkpointing": False,  # slower; who lacks the memory asks for it with `trl`
-            "dataloader_pin_memory": self.model.device.type != "cpu",
-            "logging_steps": 1,
-            "logging_nan_inf_filter": False,  # else a loss that is not finite is logged as 0
-            "eval_strategy": "steps" if judged else "no",
-            "eval_steps": s.eval_every,
-            "save_steps": s.eval_every,
-            "save_total_limit": 2,
-            "load_best_model_at_end": judged,
-            "metric_for_best_model": "eval_rank" if judged else None,
-            "greater_is_better": True if judged else None,
-            "report_to": s.report_to,
-        }
 
 
 def judged(trainer: type[Trainer], studio: Studio) -> type[Trainer]:
