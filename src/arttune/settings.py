@@ -34,7 +34,7 @@ class Settings(Looks):
     model: str = setting("smol", "Embedded model, local folder or hub id of a known family.")
     task: str = setting("svamp", "One of `arttune tasks`, reasoning_gym:<name>, or your own FILE.jsonl.")
     objective: str = setting("sft", "What is optimised: sft, grpo or dpo.")
-    adapter: str = setting("art", "What is trained: art, a picture; or to compare it with, lora or soft-prompt.")
+    adapter: str = setting("art", "What is trained: art (a picture) or, to compare with it, lora or soft-prompt.")
     rank: int = setting(16, "Rank of lora.")
     data: str | None = setting(None, "Training file that stands in for a built-in task's own, in its upstream format.")
     test_data: str | None = setting(None, "Likewise for the test problems.")
@@ -67,7 +67,7 @@ class Settings(Looks):
         "0.02; lora 0.001 (grpo and dpo 0.0001), soft-prompt 0.01.",
     )
     schedule: str = setting("cosine", "Learning-rate schedule, by its name in transformers.")
-    warmup: int = setting(10, "Steps of linear warm-up.")
+    warmup: int = setting(10, "Steps of linear warm-up; the schedule constant has none.")
     seed: int = setting(0, "Seed of the start, the order of problems and the validation split.")
     validation: int = setting(
         50,
