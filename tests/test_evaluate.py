@@ -77,6 +77,24 @@ def test_batched_answers_equal_one_at_a_time(pictured, monkeypatch):
 
 
 @pytest.mark.parametrize("pictured", [False, True])
+def test_a_checkpoints_own_penalty_on_repetition_is_not_asked_for(pictured):
+    """As Qwen2.5's have one; a server is asked for none."""
+    model = zoo.tiny("qwen2_5_vl")
+    if pictured:
+        model = get_peft_model(model, ArtConfig(start="noise"))
+    said, _ = answers(model, zoo.tokenizer(), PROBLEMS, Decoding(8), 64 if pictured else 0)
+    model.generation_config.repetition_penalty = 0.2
+    assert answers(model, zoo.tokenizer(), PROBLEMS, Decoding(8), 64 if pictured else 0)[0] == said
+    ids = zoo.tokenizer()(["say say say"], return_tensors="pt")["input_ids"]
+    ways = [model.get_base_model() if pictured else model] * 2
+    own, none = (
+        way.generate(ids, max_new_tokens=8, do_sample=False, **more)
+        for way, more in zip(ways, ({}, {"repetition_penalty": 1.0}), strict=True)
+    )
+    assert not torch.equal(own, none), "it would have changed what is said"
+
+
+@pytest.mark.parametrize("pictured", [False, True])
 def test_a_presence_penalty_lowers_what_the_answer_has(pictured):
     """Against a loop over tokens: once, however often one came, and not for what only the prompt has."""
     model = zoo.tiny("qwen2_5_vl")

@@ -121,12 +121,13 @@ def _contiguous_head(model: Any) -> Iterator[None]:
 
 
 def plainly(own: GenerationConfig, pad_token_id: int | None, **further: Any) -> GenerationConfig:
-    """Greedy settings that have only the end tokens of a checkpoint's `own`.
+    """Greedy settings that have the end tokens of a checkpoint's `own` but not its penalty on repetition.
 
-    Some penalise repetition, which is neither what was trained nor what a server is asked for.
+    That is neither what was trained nor what a server is asked for. `generate` takes from `own` what is not said here.
     """
     return GenerationConfig(
         do_sample=False,
+        repetition_penalty=1.0,
         pad_token_id=pad_token_id,
         bos_token_id=own.bos_token_id,
         eos_token_id=own.eos_token_id,
