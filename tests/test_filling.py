@@ -33,6 +33,13 @@ def test_generate_says_what_it_says_without_a_cache(name, overhead, monkeypatch)
     assert beams.shape == found.shape
 
 
+def test_inner_outputs_are_those_of_whole_rows():
+    model, made = painted("qwen2_5_vl"), batch("qwen2_5_vl", "left")
+    told = model.generate(**made, **ASKED, return_dict_in_generate=True, output_hidden_states=True)
+    assert told.hidden_states[0][-1].shape[:2] == made["input_ids"].shape
+    assert torch.equal(told.sequences, model.generate(**made, **ASKED))
+
+
 @pytest.mark.parametrize("name", zoo.NAMES)
 def test_prefix_and_prompts_run_once_each(name, monkeypatch):
     monkeypatch.setitem(prefix.OVERHEAD, "cpu", 10**6)

@@ -68,6 +68,15 @@ def test_prepare_knows_the_columns_of_trl(columns, touched):
         assert str(prepared[0][name]).count(PAD) == (64 if name in touched else 0), name
 
 
+def test_a_string_that_a_template_made_has_the_picture_where_the_template_puts_it():
+    def apply(turns):
+        return zoo.tokenizer().apply_chat_template(turns, tokenize=False)
+
+    assert with_picture(apply(TURNS), 4) == apply(with_picture(TURNS, 4))
+    with pytest.raises(BadInput, match="without a user turn"):
+        with_picture(apply(TURNS[:1]), 4)
+
+
 def test_prepare_is_called_once():
     config = ArtConfig(family="qwen2_5_vl")
     once = prepare(Dataset.from_list([{"prompt": "hi", "completion": "ho"}]), zoo.tokenizer(), config)

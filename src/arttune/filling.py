@@ -19,6 +19,7 @@ from arttune.states import kinds, written
 
 # With any of these, `generate` runs in a way that a cache filled beforehand does not suit.
 OWN_CACHE = ("past_key_values", "cache_implementation", "num_beams", "num_return_sequences", "assistant_model")
+INNER = ("output_hidden_states", "output_attentions")  # of all positions, so rows run whole
 
 
 def generated(model: Any, given: dict[str, Any], filled: dict[str, Any]) -> Any:
@@ -46,9 +47,13 @@ class Filling:
         """
         backbone, ids = model.base_model, given["input_ids"]
         asked = given.get("generation_config") or model.generation_config
-        wants = [given.get(name, getattr(asked, name, None)) for name in OWN_CACHE]
+        wants = [given.get(name, getattr(asked, name, None)) for name in (*OWN_CACHE, *INNER)]
         cached = given.get("use_cache", getattr(asked, "use_cache", None)) is not False
-        if not cached or not kinds(backbone.config) or any(value not in (None, 1) for value in wants):
+        if (
+            not cached
+            or not kinds(backbone.config)
+            or any(value not in (None, False, 1) or value is True for value in wants)
+        ):
             return {}
         mask = given.get("attention_mask")
         ids, mask, _ = left_aligned(ids, torch.ones_like(ids) if mask is None else mask)

@@ -22,6 +22,8 @@ from arttune.tuner.config import ArtConfig
 
 START, PAD, END = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>"
 VIDEO = "<|video_pad|>"
+TURN, USER = "<|im_start|>", "<|im_start|>user\n"  # as the chat templates of all Qwen-VL models write them
+NOWHERE = "a conversation without a user turn has no place for the picture"
 MARK = "\u2042"  # stands for a text, to find where a template puts it
 
 
@@ -31,13 +33,17 @@ def placeholder(tokens: int) -> str:
 
 
 def with_picture(conversation: Any, tokens: int) -> Any:
-    """A conversation (list of messages) or plain string with the placeholders of a canvas of `tokens` tokens in place.
+    """A conversation (list of messages) or string with the placeholders of a canvas of `tokens` tokens in place.
 
+    In a string that a chat template has made that is at the start of the first user turn, too, else of the string.
     `tokens` is `ArtConfig.tokens`. Raises `BadInput` if there is no user turn, or if the picture is already there.
     """
     if isinstance(conversation, str):
         _refuse_twice(conversation)
-        return placeholder(tokens) + conversation
+        before, turn, text = conversation.partition(USER)
+        if TURN in conversation and not turn:
+            raise BadInput(NOWHERE)
+        return before + turn + placeholder(tokens) + text if turn else placeholder(tokens) + conversation
     messages = [dict(message) for message in conversation]
     for message in messages:
         if message.get("role") == "user":
@@ -48,7 +54,7 @@ def with_picture(conversation: Any, tokens: int) -> Any:
             _refuse_twice(message["content"])
             message["content"] = placeholder(tokens) + message["content"]
             return messages
-    raise BadInput("a conversation without a user turn has no place for the picture")
+    raise BadInput(NOWHERE)
 
 
 def without_picture(conversation: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -117,7 +123,10 @@ def telling_tools(problems: list[Problem], tokenizer: PreTrainedTokenizerBase) -
 def _as_asked(problem: Problem) -> Problem:
     pair = {name: _tagged(problem.columns[name]) for name in ("chosen", "rejected") if name in problem.columns}
     completion = None if problem.completion is None else _tagged(problem.completion)
-    return replace(problem, completion=completion, columns=problem.columns | pair)
+    said = [
+        turn | {"content": _tagged(turn["content"])} if turn["role"] == "assistant" else turn for turn in problem.prompt
+    ]
+    return replace(problem, prompt=said, completion=completion, columns=problem.columns | pair)
 
 
 def _tagged(text: str) -> str:

@@ -128,4 +128,5 @@ def written(cache: Cache, rows: torch.Tensor, into: Cache) -> Cache:
 
 def taken(states: States, rows: torch.Tensor) -> States:
     """`rows` of each of `states`."""
-    return tuple(one.expand(len(rows), *one.shape[1:]) if len(one) == 1 else one[rows] for one in states)
+    count = len(rows)  # a model may be spread over several devices
+    return tuple(one.expand(count, *one.shape[1:]) if len(one) == 1 else one[rows.to(one.device)] for one in states)

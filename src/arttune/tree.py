@@ -43,7 +43,8 @@ def stand_in(
             return _run(backbone, plain, plan, lead, wanted, kwargs)
         output = plain(**kwargs)
         if wanted is not None:
-            output.last_hidden_state = output.last_hidden_state[wanted]
+            hidden = output.last_hidden_state  # of a model spread over several devices that is the last one's
+            output.last_hidden_state = hidden[tuple(one.to(hidden.device) for one in wanted)]
         return output
 
     with own_forward(backbone, forward):
@@ -92,7 +93,8 @@ def _run(
             run = batch.run(plan, backbone.config, seen["image"])
     order = prefix.order(run.packs, ids.device)
     if wanted is None:
-        run.output.last_hidden_state = moved(_whole(run.trunk, run.limbs, order, ids.shape[1]), -lead)
+        whole = _whole(run.trunk, run.limbs, order, ids.shape[1])
+        run.output.last_hidden_state = moved(whole, -lead.to(whole.device))
     else:
         rows, columns = (one.flatten() for one in wanted)
         found = _at(run.limbs, order, rows, columns - plan.begin[rows])
@@ -104,7 +106,7 @@ def _whole(head: torch.Tensor, packs: list[torch.Tensor], order: torch.Tensor, l
     """`(batch, length, hidden)`: the prefix and a row of the packs, zeros after it, for each of `order`."""
     room = length - head.shape[1]
     tails = torch.cat([pad(pack, (0, 0, 0, room - pack.shape[1])) for pack in packs])
-    return torch.cat([head.expand(len(order), -1, -1), tails[order]], dim=1)
+    return torch.cat([head.expand(len(order), -1, -1), tails[order.to(tails.device)]], dim=1)
 
 
 def _at(packs: list[torch.Tensor], order: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
@@ -114,4 +116,4 @@ def _at(packs: list[torch.Tensor], order: torch.Tensor, rows: torch.Tensor, colu
         begins.append(end + pack.shape[1] * torch.arange(pack.shape[0], device=rows.device))
         end += pack.shape[0] * pack.shape[1]
     flat = torch.cat([pack.flatten(0, 1) for pack in packs])
-    return flat[torch.cat(begins)[order][rows] + columns]
+    return flat[(torch.cat(begins)[order][rows] + columns).to(flat.device)]

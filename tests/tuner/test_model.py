@@ -296,6 +296,38 @@ def test_a_batch_with_pictures_of_its_own_is_refused():
         model(**pixel_inputs("qwen2_5_vl", model, "right"))
 
 
+def test_where_all_tokens_have_labels_the_picture_is_not_for_the_model_to_say(family_name):
+    """As in TRL's data sets of whole conversations."""
+    model = painted(family_name).train()
+    made = batch(family_name)
+    labels = made["input_ids"].masked_fill(made["attention_mask"] == 0, -100)
+    loss = model(**made, labels=labels).loss.detach()
+    with torch.no_grad():
+        logits = model(**made).logits[:, :-1]
+    config, said = model.config, labels[:, 1:].clone()
+    for one in (config.image_token_id, config.vision_start_token_id, config.vision_end_token_id):
+        said[said == one] = -100
+    assert (labels[:, 1:] != -100).sum() - (said != -100).sum() == 3 * 66
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), said.flatten())
+    assert float(loss) == pytest.approx(float(expected), rel=1e-4)
+    with torch.no_grad():
+        assert float(model.eval()(**made, labels=labels).loss) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_positions_of_one_dimension_are_refused():
+    model, made = painted("qwen2_5_vl"), batch("qwen2_5_vl")
+    with pytest.raises(ValueError, match=r"position_ids \(3, .*no padding_free"):
+        model(**made, position_ids=torch.arange(made["input_ids"].shape[1]).expand(3, -1))
+
+
+def test_generate_takes_a_processors_token_types():
+    model = painted("qwen2_5_vl")
+    made = {name: one[:1] for name, one in batch("qwen2_5_vl", "left").items()}
+    found = model.generate(**made, max_new_tokens=2, num_beams=2)
+    types = torch.zeros_like(made["input_ids"])
+    assert torch.equal(model.generate(**made, mm_token_type_ids=types, max_new_tokens=2, num_beams=2), found)
+
+
 def test_cudnns_attention_is_off_with_a_picture():
     """Its backward pass gives NaN; what torch says it would use is all that can be seen without a GPU."""
     torch.backends.cuda.enable_cudnn_sdp(True)

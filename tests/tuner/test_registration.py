@@ -46,6 +46,15 @@ def test_saving_does_not_change_the_config_in_use(tmp_path):
     assert not config.inference_mode
 
 
+def test_the_config_of_a_painting_without_its_weights_is_no_canvas(tmp_path):
+    get_peft_model(zoo.tiny("qwen2_5_vl"), ArtConfig(start="noise")).save_pretrained(str(tmp_path))
+    model = get_peft_model(zoo.tiny("qwen2_5_vl"), PeftConfig.from_pretrained(str(tmp_path)))
+    with pytest.raises(ValueError, match="its weights have not been loaded"):
+        art_layer(model).pixels()
+    loaded = PeftModel.from_pretrained(zoo.tiny("qwen2_5_vl"), str(tmp_path))
+    assert art_layer(loaded).pixels().std() > 0.1
+
+
 def test_get_peft_model_goes_through_the_tuner():
     model = get_peft_model(zoo.tiny("qwen2_5_vl"), ArtConfig())
     assert isinstance(model, PeftModel)

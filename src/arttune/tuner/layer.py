@@ -32,14 +32,19 @@ class Canvas(nn.Module):
     start: torch.Tensor
     shakes: torch.Tensor
 
-    def __init__(self, start: torch.Tensor, tools: Tools) -> None:
+    def __init__(self, start: torch.Tensor, tools: Tools, fresh: bool = True) -> None:
         super().__init__()
+        self.awaited = not fresh  # its weights, without which there is no picture
         self.robust = tools.robust
         self.brush, self.gamut, self.taste, self.tower = tools.brush, tools.gamut, tools.taste, tools.tower
         begun = start.float() / LEVELS if self.brush is None else self.brush.begin(start)
         self.weight = nn.Parameter(begun.to(start.device))
         self.register_buffer("start", start)
         self.register_buffer("shakes", torch.zeros((), dtype=torch.long))  # steps of robust training so far
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self.awaited = self.awaited and f"{prefix}weight" not in state_dict
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Canvas:
         """Follow the model to another device, never to another precision (`model.to(bfloat16)`)."""
@@ -64,8 +69,13 @@ class Canvas(nn.Module):
         """What the model sees, float32 `(3, H, W)` at uint8 levels and within all limits.
 
         The gradient that will come back is bent as taste has it. In robust training it sees what a service may make of
-        that.
+        that. Raises `ValueError` where weights were to come and have not.
         """
+        if self.awaited:
+            raise ValueError(
+                "this ArtConfig is that of a saved painting, and its weights have not been loaded: "
+                "PeftModel.from_pretrained does that. For a new one, make an ArtConfig of your own"
+            )
         with torch.autocast(self.weight.device.type, enabled=False):  # bfloat16 cannot tell likeness
             picture = self.settle()
             if self.brush is not None:
@@ -122,7 +132,7 @@ class ArtLayer(nn.Module, BaseTunerLayer):
         if config.palette is not None:  # its file may not be there when the adapter is loaded
             config.palette = listed(colours(config.palette))
         made = tools(config, pixels, config.seed, fresh, learns=fresh or not config.inference_mode)
-        canvas = Canvas(pixels, made)
+        canvas = Canvas(pixels, made, fresh)
         source = config.bound_to(self.painting)
         if not fresh and source is not None and source in self.art_canvas:
             # TRL's reference to a loaded adapter, which alone knows what it started from, and its limits.

@@ -170,7 +170,11 @@ class ArtModel(BaseTuner):
         types = self._placeholders(input_ids, kwargs)
         if types is None or input_ids is None:
             return self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        _check_positions(kwargs.get("position_ids"))
         labels = kwargs.get("labels")
+        if labels is not None:  # where all tokens have one, the picture's are still not for the model to say
+            unsaid = torch.isin(labels, labels.new_tensor(vision_tokens(self.model.config)))
+            labels = kwargs["labels"] = labels.masked_fill(unsaid, -100)
         mask = None if labels is None else labels[:, 1:] != -100
         fused = bool(kwargs.get("fused_lm_head"))
         wanted = _wanted(input_ids, mask, kwargs) if fused or mask is None or self._learns() else None
@@ -237,6 +241,7 @@ class ArtModel(BaseTuner):
         kwargs["suppress_tokens"] = sorted({*(kwargs.get("suppress_tokens") or []), *vision_tokens(self.model.config)})
         if types is None or input_ids is None:
             return self.model.generate(input_ids=input_ids, **kwargs)
+        kwargs.pop("mm_token_type_ids", None)  # a processor's, which knows of no picture
         given = {"input_ids": input_ids} | kwargs
         filled = self._filling(self.model, given, self)
         if not filled:
@@ -249,6 +254,15 @@ def vision_tokens(config: Any) -> list[int]:
     """The ids of a model's vision tokens, never to be sampled: a completion that has one cannot be read again."""
     names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
     return sorted({getattr(config, name) for name in names if getattr(config, name, None) is not None})
+
+
+def _check_positions(given: torch.Tensor | None) -> None:
+    """Raise for positions of one dimension: with those the model would take the picture for a line of text."""
+    if given is not None and given.dim() < 3:
+        raise ValueError(
+            f"the batch brings position_ids {tuple(given.shape)}, but a picture has positions in three dimensions, "
+            "which the model makes itself. Leave them out: no padding_free, no packing"
+        )
 
 
 def art_layer(model: nn.Module) -> ArtLayer:
@@ -287,7 +301,7 @@ def spread(compact: Any, mask: torch.Tensor) -> Any:
     for item in fields(compact):
         value = getattr(compact, item.name)
         if isinstance(value, torch.Tensor) and value.dim() == 2:
-            spread = value.new_zeros(mask.shape).masked_scatter(mask, value)
+            spread = value.new_zeros(mask.shape).masked_scatter(mask.to(value.device), value)
             setattr(compact, item.name, spread)
     compact.label_mask = mask
     return compact
