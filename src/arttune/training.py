@@ -148,11 +148,11 @@ def opened(settings: Settings, weightless: bool = False) -> tuple[Problems, Load
     test = (task if own or data == test_data else find(data=test_data)).load("test")
     if settings.objective == "sft":
         for problem in everything:
-            if problem.completion is None:
+            if not problem.completion:
                 raise BadInput(f"{problem.where}: no completion; sft needs one for each training problem")
     if settings.objective == "dpo":
         for problem in everything:
-            if "chosen" not in problem.columns:
+            if not problem.columns.get("chosen"):
                 raise BadInput(f"{problem.where}: no chosen and rejected; dpo needs both for each training problem")
     if settings.threads:
         torch.set_num_threads(settings.threads)

@@ -231,6 +231,31 @@ def test_your_own_tools_are_a_list_or_the_text_of_one(tmp_path):
         get_task(str(lines(tmp_path / "bad.jsonl", row | {"tools": "f"})))
 
 
+def test_calls_in_your_own_messages_are_written_as_text(tmp_path):
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 2}'}}
+    asked = {"role": "user", "content": "f of 2?"}
+    spoken = {"role": "assistant", "content": "Let me see.", "tool_calls": [call]}
+    silent = {"role": "assistant", "content": None, "tool_calls": [{"name": "f", "arguments": {"x": 2}}]}
+    told = '<tool_call>\n{"name": "f", "arguments": {"x": 2}}\n</tool_call>'
+    rows = [
+        {"messages": [asked, spoken, {"role": "tool", "content": "4"}, {"role": "assistant", "content": "4"}]},
+        {"messages": [asked, silent]},
+        {"messages": [asked, {"role": "assistant", "content": "None.", "tool_calls": None}]},
+    ]
+    found = get_task(str(lines(tmp_path / "own.jsonl", *rows, rows[0]))).load("train")
+    assert [turn["content"] for turn in found[0].prompt] == ["f of 2?", f"Let me see.\n{told}", "4"]
+    assert [one.completion for one in found] == ["4", told, "None."]
+    wrong = {"role": "assistant", "content": "", "tool_calls": [{"name": "f", "arguments": "x=2"}]}
+    with pytest.raises(BadInput, match=r"line 1: messages: tool_calls must be a list of functions"):
+        get_task(str(lines(tmp_path / "own.jsonl", {"messages": [asked, wrong]})))
+
+
+def test_one_reply_with_a_marker_is_not_the_form_of_a_file(tmp_path):
+    rows = [{"prompt": str(i), "completion": "To answer: yes." if i == 3 else f"number {i}"} for i in range(5)]
+    task = get_task(str(lines(tmp_path / "own.jsonl", *rows)))
+    assert all(task.grade(one, one.completion).correct for split in ("train", "test") for one in task.load(split))
+
+
 def test_your_own_reward(tmp_path, monkeypatch):
     (tmp_path / "my_rewards.py").write_text(
         "def long_enough(completions, level, **kwargs):\n"
@@ -247,6 +272,8 @@ def test_your_own_reward(tmp_path, monkeypatch):
     assert not task.grade(problem, "ab").correct
     assert not task.grade(problem, "pass").correct
     assert [task.reward(problem, text) for text in ("abc", "ab", "pass")] == [1.0, 0.2, None]
+    lines(path, {"prompt": "Say more.", "level": 1})
+    assert get_task(str(path), reward="my_rewards:long_enough").load("test"), "without an answer it is tried on another"
     with pytest.raises(BadInput, match=r"'my_rewards:for_plain_text' failed on .*own\.jsonl, line 1.*endswith"):
         get_task(str(path), reward="my_rewards:for_plain_text")
 
@@ -265,6 +292,9 @@ def test_a_preference_is_scored_by_its_chosen_reply(tmp_path):
     (problem,) = task.load("test")
     assert problem.completion is None
     assert problem.columns == {"chosen": "Answer: 2", "rejected": "Answer: 3"}
+    without = {"prompt": "1", "completion": "2", "chosen": None, "rejected": None}
+    (problem,) = get_task(str(lines(tmp_path / "own.jsonl", without))).load("test")
+    assert problem.columns == {}
     assert task.grade(problem, "Answer: 2").correct
     assert not task.grade(problem, "Answer: 3").correct
 

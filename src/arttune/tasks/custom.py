@@ -5,10 +5,13 @@ Each line has `prompt` (text, or a list of messages) or `messages` (whose last a
 `completion` can be scored but not supervised on; one without `answer` is scored against its completion, or else its
 chosen reply. `tools`, a list of functions as chat templates take them or the JSON text of one, are told in the prompt.
 
-What is graded is what follows the last `Answer:` of the reply; where the file itself never uses that marker, the whole
-reply. A reward function is called as TRL calls it on conversations: `reward(completions=..., prompts=..., answer=...,
-**columns)` with a list of messages for each prompt and each completion. It returns a number for each, of which 1.0 or
-more counts as correct, or None; objectives that learn from rewards take the number itself.
+Messages may make `tool_calls`, which become text as the model's chat template would write them.
+
+What is graded is what follows the last `Answer:` of the reply; where most of the file (its replies, or the questions of
+lines without one) does without that marker, the whole reply. A reward function is called as TRL calls it on
+conversations: `reward(completions=..., prompts=..., answer=..., **columns)` with a list of messages for each prompt and
+each completion. It returns a number for each, of which 1.0 or more counts as correct, or None; objectives that learn
+from rewards take the number itself.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +30,10 @@ from arttune.errors import BadInput
 from arttune.tasks.answers import GRADERS, grade_number, is_number, marked, reward_number
 from arttune.tasks.sources import read_jsonl
 from arttune.tasks.task import Grade, Problem, Task, stepped
+from arttune.tasks.written import Call, write
 
 Reward = Callable[..., list[float]]
+PAIR = ("chosen", "rejected")
 
 
 def custom(path: Path, test: Path | None = None, grader: str | None = None, reward: str | None = None) -> Task:
@@ -45,8 +51,9 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
     # Spread over the file, which may be sorted by kind.
     kept = range(len(everything) - 1, -1, -5)
     every = [*everything, *scored]
-    uses_marker = any(marked(p.reply or p.question) for p in every)
-    grader = grader or ("number" if all(is_number(_gold(p)) for p in every) else "exact")
+    uses_marker = 2 * sum(marked(p.reply or p.question) is not None for p in every) > len(every)
+    gold = partial(_gold, uses_marker=uses_marker)
+    grader = grader or ("number" if all(is_number(gold(p)) for p in every) else "exact")
     same, marks_number = GRADERS[grader], function is None and grader == "number" and uses_marker
 
     def load(split: str) -> list[Problem]:
@@ -56,10 +63,10 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
 
     def grade(problem: Problem, text: str) -> Grade:
         if marks_number:
-            return grade_number(replace(problem, answer=_gold(problem)), text)
+            return grade_number(replace(problem, answer=gold(problem)), text)
         found = marked(text) if uses_marker else text.strip()
         if function is None:
-            return Grade(bool(found) and same(_gold(problem), str(found)), bool(found))
+            return Grade(bool(found) and same(gold(problem), str(found)), bool(found))
         points = called(problem, text)
         return Grade(points is not None and points >= 1.0, bool(found))
 
@@ -74,26 +81,26 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
         if function is not None:
             return called(problem, text)
         if marks_number:
-            return reward_number(replace(problem, answer=_gold(problem)), text)
+            return reward_number(replace(problem, answer=gold(problem)), text)
         return stepped(grade(problem, text))
 
     if function is not None:
         first = everything[0]
+        reply = gold(first) or "yes"
         try:
-            grade(first, _gold(first))
+            grade(first, reply)
         except Exception as error:
             raise BadInput(
-                f"reward {reward!r} failed on {first.where}, given its own answer: {type(error).__name__}: {error}"
+                f"reward {reward!r} failed on {first.where}, given the reply {reply!r}: {type(error).__name__}: {error}"
             ) from error
     return Task(path.stem, f"your own problems in {path}", load, grade, worth, 256)
 
 
-def _gold(problem: Problem) -> str:
+def _gold(problem: Problem, uses_marker: bool) -> str:
     """The answer a reply is compared with: the given one, or the completion's, or the chosen reply's."""
     if problem.answer is not None:
         return problem.answer
-    told = problem.reply
-    return marked(told) or told
+    return (uses_marker and marked(problem.reply)) or problem.reply
 
 
 def _problems(path: Path, reward: str | None) -> list[Problem]:
@@ -124,8 +131,8 @@ def _problem(row: dict[str, Any], where: str) -> Problem:
         raise BadInput(f"{where}: no user turn to put the picture in")
     answer = None if row.get("answer") is None else str(row["answer"])
     known = ("prompt", "messages", "completion", "answer", "tools")
-    columns = {k: v for k, v in row.items() if k not in known}
-    pair = [name for name in ("chosen", "rejected") if columns.get(name) is not None]
+    columns = {k: v for k, v in row.items() if k not in known and not (k in PAIR and v is None)}
+    pair = [name for name in PAIR if name in columns]
     if len(pair) == 1:
         raise BadInput(f"{where}: {pair[0]} alone; chosen and rejected come together")
     columns |= {name: _reply(columns[name], f"{where}: {name}") for name in pair}
@@ -154,10 +161,29 @@ def _reply(value: Any, where: str) -> str | None:
 
 
 def _messages(value: Any, where: str) -> list[dict[str, str]]:
-    good = isinstance(value, list) and value and all(isinstance(m, dict) for m in value)
-    if not good or not all(isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in value):
+    if not isinstance(value, list) or not value or not all(isinstance(one, dict) for one in value):
         raise BadInput(f"{where} must be a list of messages, each with a role and a text content")
-    return [{"role": m["role"], "content": m["content"]} for m in value]
+    return [{"role": str(one.get("role")), "content": _said(one, where)} for one in value]
+
+
+def _said(message: dict[str, Any], where: str) -> str:
+    """The text of a message; calls that stand beside it, as the OpenAI API has them, are written behind it."""
+    content, calls = message.get("content"), message.get("tool_calls")
+    if not isinstance(message.get("role"), str) or not isinstance("" if calls and content is None else content, str):
+        raise BadInput(f"{where} must be a list of messages, each with a role and a text content")
+    return "\n".join(text for text in (content, write(_calls(calls, where)) if calls else "") if text)
+
+
+def _calls(value: Any, where: str) -> list[Call]:
+    try:
+        made = [one.get("function", one) for one in value]
+        told = [(one["name"], one.get("arguments") or {}) for one in made]
+        found = [(name, json.loads(given) if isinstance(given, str) else given) for name, given in told]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        found = [("", None)]
+    if not all(isinstance(name, str) and isinstance(given, dict) for name, given in found):
+        raise BadInput(f"{where}: tool_calls must be a list of functions, each with a name and arguments")
+    return found
 
 
 def reward_function(spec: str) -> Reward:
