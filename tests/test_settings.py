@@ -118,6 +118,17 @@ def test_a_file_is_not_blamed_for_a_flag(tmp_path):
         Settings.read(tmp_path / "c.yaml", {"steps": 0})
 
 
+def test_what_a_flag_may_say_depends_on_the_file(tmp_path):
+    (tmp_path / "c.yaml").write_text("batch_size: 32\n")
+    flags = {"objective": "grpo", "generations": 16}
+    assert Settings.read(tmp_path / "c.yaml", flags).rows == 32
+    with pytest.raises(BadInput, match=r"^batch_size times accumulate is 8"):
+        Settings.read(None, flags)
+    (tmp_path / "c.yaml").write_text("batch_size: 24\n")
+    with pytest.raises(BadInput, match=r"c\.yaml: batch_size times accumulate is 24"):
+        Settings.read(tmp_path / "c.yaml", flags)
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(BadInput, match="no such file"):
         Settings.read(tmp_path / "none.yaml", {})

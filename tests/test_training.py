@@ -259,6 +259,12 @@ def test_the_next_command_scores_the_same_problems(tiny_folder, problems, tmp_pa
         assert found[name] == expected[name], name
 
 
+@pytest.mark.parametrize(("task", "named"), [("toolmind", True), ("svamp", False)])
+def test_the_next_command_names_data_that_both_splits_come_from(tmp_path, task, named):
+    Settings(task=task, data="rows.jsonl").write(tmp_path / "config.yaml")
+    assert ("--data rows.jsonl" in next_command(tmp_path)) is named
+
+
 def test_a_failed_set_up_leaves_nothing_behind(tiny_folder, problems, tmp_path, monkeypatch):
     monkeypatch.setattr(studio, "Recorder", lambda metrics: 1 / 0)
     with pytest.raises(ZeroDivisionError):

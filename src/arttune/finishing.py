@@ -20,6 +20,7 @@ from arttune.records import PICTURE, RESULTS, SAMPLES, read_samples, read_scores
 from arttune.report import gallery, learning_curve, start_and_end
 from arttune.settings import CONFIG, Settings
 from arttune.style.looks import Looks
+from arttune.tasks import get_task
 from arttune.tuner import art_layer
 
 Lines = list[dict[str, Any]]
@@ -130,8 +131,9 @@ def next_command(out: Path) -> str:
     """The arguments to type next: the painting scored on its own, on the very problems of the run's table."""
     settings = Settings.read(out / CONFIG, {})
     words = ["eval", "--model", settings.model, "--task", settings.task, "--adapter", str(out)]
+    one_file = settings.data is not None and get_task(settings.task).one_file
     options = {
-        "--data": settings.test_data,
+        "--data": settings.test_data or (settings.data if one_file else None),
         "--grader": settings.grader,
         "--reward": settings.reward,
         "--limit": settings.test_limit or None,

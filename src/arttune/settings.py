@@ -163,7 +163,6 @@ class Settings(Looks):
         unknown = sorted(set(values) - {item.name for item in fields(cls)})
         if unknown:
             raise BadInput(f"{path}: unknown setting {', '.join(unknown)}; `arttune train --help` lists them")
-        cls(**flags)  # so that the file is not blamed for these
         other = flags.get("adapter", values.get("adapter", "art")) != values.get("adapter", "art")
         if other and values.get("learning_rate") is not None and "learning_rate" not in flags:
             raise BadInput(
@@ -172,7 +171,16 @@ class Settings(Looks):
         try:
             return cls(**(values | flags))
         except BadInput as error:
-            raise BadInput(f"{path}: {error}" if path else str(error)) from None
+            blameless = path is None or cls._complaint(flags) == str(error)  # the file is, where flags alone are wrong
+            raise BadInput(str(error) if blameless else f"{path}: {error}") from None
+
+    @classmethod
+    def _complaint(cls, flags: dict[str, Any]) -> str:
+        try:
+            cls(**flags)
+        except BadInput as error:
+            return str(error)
+        return ""
 
     @classmethod
     def listed(cls) -> list[Field[Any]]:

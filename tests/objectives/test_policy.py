@@ -94,6 +94,16 @@ def test_completions_without_advantage_are_left_out(tmp_path, loss, accumulate):
     assert (sum(fewer) < sum(runs)) == (loss == "dapo")
 
 
+def test_nothing_is_left_out_where_the_surest_tokens_are(tmp_path):
+    """TRL takes the quantile of the entropies of all completions."""
+    task = replace(TASK, reward=lambda p, text: 0.3 if "blue" in p.completion else VARIED.reward(p, text))
+    trl = "top_entropy_quantile=0.3"
+    whole, *_ = one_step(tmp_path / "all", Whole, trl, task)
+    part, *_ = one_step(tmp_path / "part", Grouped, trl, task)
+    assert whole.norm() > 0
+    assert (part - whole).norm() <= 1e-4 * whole.norm()
+
+
 def test_a_servers_gap_is_not_what_robust_training_does_to_the_picture(tmp_path):
     """The server was shown the picture as it is; the first step of seed 1 is trained through a resize."""
     trl = "vllm_importance_sampling_mode=token_truncate"

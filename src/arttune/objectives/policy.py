@@ -60,7 +60,7 @@ class Grouped(GRPOTrainer):
 
     def _with_advantage(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The rows of `inputs` that have an advantage (one of them at least), or all where others matter too."""
-        others = self.beta or self._entropy_bonus_enabled or self.aux_loss_enabled
+        others = self.beta or self._entropy_bonus_enabled or self.aux_loss_enabled or self.top_entropy_quantile < 1
         if self.loss_type not in SUMS or others:
             return inputs
         rows = inputs["advantages"].abs()
