@@ -37,24 +37,28 @@ def main() -> None:
     reads.add_argument("names", nargs="+", metavar="NAME")
     for name in reads.parse_args().names:
         run, kept = RUNS / name, UNFINISHED / name
-        shutil.rmtree(kept, ignore_errors=True)
         missing = [cell for cell in Comparison.read(run / CONFIG).cells() if not (run / cell.folder / DONE).is_file()]
         if missing:
             keep(run, kept)
             print(f"{name}: {len(missing)} cells to go, the rest is in {kept}")
         else:
             publish(run, name)
+            shutil.rmtree(kept, ignore_errors=True)
 
 
 def keep(run: Path, kept: Path) -> None:
-    """What a comparison goes on from, but for trained weights and half-done trainings."""
+    """What a comparison goes on from, but for trained weights and half-done trainings, in place of what was kept."""
+    scratch = kept.with_name(f".{kept.name}")
+    shutil.rmtree(scratch, ignore_errors=True)
     done = {path.parent for name in (DONE, RESULTS) for path in run.rglob(name)}
     for pattern in KEPT:
         for path in run.glob(pattern):
             if path.name not in (METRICS, SETTINGS) or path.parent in done:
-                there = kept / path.relative_to(run)
+                there = scratch / path.relative_to(run)
                 there.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, there)
+    shutil.rmtree(kept, ignore_errors=True)
+    scratch.rename(kept)
 
 
 def publish(run: Path, name: str) -> None:
@@ -65,7 +69,8 @@ def publish(run: Path, name: str) -> None:
         told[key] = [one for one in told[key] if one["recipe"] != name] + [one | {"recipe": name} for one in ours]
     write_whole(file, json.dumps(told, indent=1) + "\n")
     shutil.copyfile(run / "compare.png", DOCS / "compare" / f"{name}.png")
-    shutil.copyfile(run / "curves.png", DOCS / "compare" / f"{name}_curves.png")
+    if (run / "curves.png").is_file():  # there is none where nothing is trained
+        shutil.copyfile(run / "curves.png", DOCS / "compare" / f"{name}_curves.png")
     print((run / "compare.md").read_text(encoding="utf-8"))
 
 

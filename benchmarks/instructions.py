@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from arttune.evaluate import Score, graded, scored
 from arttune.rollouts import Server
 from arttune.rollouts.server import data_uri, with_uri
-from arttune.tasks import BUILT_IN, Message, Problem, Task, get_task, hold_out
+from arttune.tasks import Message, Problem, Task, get_task, hold_out
 from arttune.tasks.answers import NUMBER_SUFFIX
 
 ENDING = 'On the last line write "Answer: " and then the number alone.'
@@ -132,7 +132,7 @@ def line(found: Score) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paintings", type=Path, nargs="*", metavar="PNG")
-    parser.add_argument("--task", default="gsm8k", choices=BUILT_IN)
+    parser.add_argument("--task", default="gsm8k", choices=("gsm8k", "svamp"))  # whose instructions those are
     parser.add_argument("--base-url", default="http://127.0.0.1:8000")
     parser.add_argument("--tried", type=int, default=100, help="training problems that choose the instruction")
     parser.add_argument("--limit", type=int, default=330, help="test problems")

@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from trl.trainer.utils import add_fused_lm_head
 
 from arttune import ArtConfig
+from arttune.adapters import LINEAR
 from arttune.models import Loaded, load_model
 from arttune.objectives.head import suit_cpu
 from arttune.objectives.sft import ByLength
@@ -35,7 +36,6 @@ from arttune.tree import stand_in
 from arttune.tuner import ArtModel, art_layer
 
 Batch = dict[str, torch.Tensor]
-LINEAR = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"  # all linear layers of the text model
 RANK = 16
 
 

@@ -13,6 +13,7 @@ import torch
 import reading
 import seeing
 import train
+from arttune.errors import BadInput
 from arttune.models import load_model
 from arttune.models.graft import FAMILY, read_tower
 from scenes import scene
@@ -115,11 +116,18 @@ def test_marks_stand_in_the_order_of_the_towers_patches():
     assert labels.tolist() == expected.tolist()
 
 
+def test_a_folder_of_other_settings_is_left_alone(tmp_path):
+    train.Run(tmp_path, 1e9, {"seed": 0, "tower": Path("a")})
+    train.Run(tmp_path, 1e9, {"tower": Path("a"), "seed": 0})
+    with pytest.raises(BadInput, match="run of other settings"):
+        train.Run(tmp_path, 1e9, {"seed": 1, "tower": Path("a")})
+
+
 def test_steps_that_a_kill_undid_are_logged_once(tmp_path):
     layer = torch.nn.Linear(1, 1)
 
     def go(steps: int) -> None:
-        run = train.Run(tmp_path, every=0 if steps < 5 else 1e9)
+        run = train.Run(tmp_path, 0 if steps < 5 else 1e9, {"seed": 0})
         optimizer = torch.optim.SGD(layer.parameters())
         for step in run.steps("see", 9, layer, optimizer):
             if step == steps:

@@ -13,15 +13,23 @@ from typing import Any
 import torch
 from torch import nn
 
+from arttune.errors import BadInput
 from arttune.records import read_metrics
 
 
 class Run:
-    """A training run's folder: what is logged, and what a killed run goes on from."""
+    """A training run's folder: what is logged, and what a killed run goes on from.
 
-    def __init__(self, folder: Path, every: float) -> None:
+    `settings` are those that decide what is learned. Raises `BadInput` for the folder of a run of others.
+    """
+
+    def __init__(self, folder: Path, every: float, settings: dict[str, Any]) -> None:
         self.folder, self.every = folder, every
         folder.mkdir(parents=True, exist_ok=True)
+        told, kept = json.dumps(settings, indent=1, sort_keys=True, default=str), folder / "settings.json"
+        if kept.is_file() and kept.read_text(encoding="utf-8") != told:
+            raise BadInput(f"{folder} is a run of other settings, see {kept}; choose another folder")
+        kept.write_text(told, encoding="utf-8")
         self.saved = self.began = time.monotonic()
         self.tally: dict[str, list[float]] = {}
 

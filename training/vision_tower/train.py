@@ -100,7 +100,11 @@ def main() -> None:
         parser.error(f"--grain: {args.grain} channels are not whole heads of {head}")
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    run, reader = Run(args.out, args.save_every), Reader(args.model, dtype=getattr(torch, precision(args.dtype)))
+    decides = {name: value for name, value in vars(args).items() if name not in ("out", "threads", "save_every")}
+    run, reader = (
+        Run(args.out, args.save_every, decides),
+        Reader(args.model, dtype=getattr(torch, precision(args.dtype))),
+    )
     texts = Texts(reader, 80)
     begin(reader, args)
     if args.tower is None:
