@@ -155,6 +155,10 @@ def test_weights_of_another_model_are_told(tiny_folder, problems, tmp_path):
     (run / "config.yaml").unlink()
     with pytest.raises(BadInput, match=f"{run} was trained for {tiny_folder} and does not fit {wider}"):
         open_request(Request(str(wider), str(problems), str(run)))
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        (run / name).write_bytes((run / name).read_bytes()[:100])
+        with pytest.raises(BadInput, match=f"{run / name} is damaged"):
+            open_request(Request(str(tiny_folder), str(problems), str(run)))
 
 
 def test_a_gradient_that_is_not_finite_moves_nothing():

@@ -176,6 +176,16 @@ def test_eval_takes_its_options_from_a_file_and_flags_win(run, tiny_folder, prob
     code, _, err = run("eval", "--config", tmp_path / "e.yaml")
     assert code == 2
     assert "unknown option limits" in err
+    (tmp_path / "e.yaml").write_text("limit: many\n")
+    code, _, err = run("eval", "--config", tmp_path / "e.yaml")
+    assert code == 2
+    assert "e.yaml: limit is 'many'; it must be a whole number" in " ".join(err.split())
+
+
+def test_a_rehearsal_is_of_a_run_that_has_not_begun(run, tmp_path):
+    code, _, err = run("train", "--resume", "--dry-run", "--out", tmp_path / "run")
+    assert code == 2
+    assert "--dry-run is for one that has not begun" in " ".join(err.split())
 
 
 def test_markup_in_answers_is_shown_as_it_is(run, tiny_folder, tmp_path):

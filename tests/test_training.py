@@ -17,7 +17,9 @@ import torch
 import yaml
 from transformers import AutoTokenizer
 
+import zoo
 from arttune import Painting, cli, training
+from arttune.canvas import Provenance
 from arttune.errors import BadInput
 from arttune.evaluate import wilson
 from arttune.finishing import Exam, next_command
@@ -321,6 +323,27 @@ def test_resuming_refuses_other_settings_and_finished_runs(tiny_folder, problems
     with pytest.raises(BadInput, match="steps cannot change"):
         training.resume(out, {"steps": 2})
     assert yaml.safe_load((out / "config.yaml").read_text())["steps"] == 1
+
+
+def test_servers_that_will_not_do_are_not_kept(tiny_folder, problems, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    training.train(settings(tiny_folder, problems, steps=1, validation=0), out)
+    (out / "results.json").unlink()
+
+    def failing(*_):
+        raise BadInput("cannot take rollouts from there")
+
+    monkeypatch.setattr(training, "_set_up", failing)
+    with pytest.raises(BadInput, match="cannot take rollouts"):
+        training.resume(out, {"rollouts": "http://127.0.0.1:9"})
+    assert yaml.safe_load((out / "config.yaml").read_text())["rollouts"] == "model"
+
+
+@zoo.REAL
+def test_the_request_of_a_tool_use_painting_tells_the_tools(tiny_folder, tmp_path):
+    made = Provenance(model="m", family="qwen2_5_vl", task="bfcl:simple_python")
+    Painting(torch.zeros(3, 224, 224, dtype=torch.uint8), made).save(tmp_path / "art.png")
+    assert "<tools>" in request_line(tmp_path / "art.png", str(tiny_folder), 80, None)
 
 
 def test_a_finished_run_is_complete_and_one_of_other_settings_is_not_it(tiny_folder, problems, tmp_path, monkeypatch):

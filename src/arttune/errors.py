@@ -1,9 +1,13 @@
-"""The one exception a user is meant to read: something they gave us cannot be used as it is.
+"""The exceptions a user is meant to read.
 
-The command line prints its message as a single line and exits with code 2; a library user catches it as a
-`ValueError`. The message names the file, line or field and says what to do about it.
+The command line prints their messages as a single line. They name the file, line, field or server, and say what to do
+about it.
 """
 
 
 class BadInput(ValueError):
-    """A file, setting or name given by the user is unusable; the message says which and what to do."""
+    """A file, setting or name given by the user is unusable as it is. The command line exits with code 2."""
+
+
+class Failed(RuntimeError):
+    """What was given was good when it began, and something else went wrong. The command line exits with code 1."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
+from safetensors import SafetensorError
 from tqdm.auto import tqdm
 
 from arttune import adapters
@@ -20,7 +21,7 @@ from arttune.loading import load
 from arttune.machine import PRECISIONS
 from arttune.models import Loaded, load_model, untrained
 from arttune.prompts import fix_template, with_instruction, worded
-from arttune.records import resume_command
+from arttune.records import WEIGHTS, damaged, resume_command
 from arttune.settings import CONFIG, Settings
 from arttune.tasks import Problem, Task, get_task
 from arttune.tuner import art_layer
@@ -125,6 +126,8 @@ def open_request(request: Request) -> Ready:
         trained_on = kept.model if kept else PeftConfig.from_pretrained(str(weights)).base_model_name_or_path
         try:
             seeing = PeftModel.from_pretrained(loaded.model, str(weights))
+        except SafetensorError as error:
+            raise damaged(weights / WEIGHTS, error) from None
         except (RuntimeError, ValueError) as error:  # other shapes, or no module of that name
             raise BadInput(
                 f"{weights} was trained for {trained_on} and does not fit {request.model}; name its model with --model"
@@ -146,11 +149,15 @@ def _of_another(adapter: Path, made: str, model: str | None, asked: str, loaded:
 
 
 def weights_folder(adapter: str | Path) -> Path | None:
-    """`adapter` as a folder if it is that of another adapter than a canvas, with PEFT's weights in it."""
+    """`adapter` as a folder if it is that of another adapter than a canvas, with PEFT's weights. Raises `BadInput`."""
     config = Path(adapter) / "adapter_config.json"
     if not config.is_file():
         return None
-    return Path(adapter) if json.loads(config.read_text(encoding="utf-8")).get("peft_type") != "ART" else None
+    try:
+        kind = json.loads(config.read_text(encoding="utf-8")).get("peft_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise damaged(config, error) from None
+    return Path(adapter) if kind != "ART" else None
 
 
 def painted_for(adapter: Path) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from arttune.canvas import Painting
 from arttune.errors import BadInput
-from arttune.models import source_of
+from arttune.models import load_model, source_of
+from arttune.prompts import worded
 from arttune.rollouts.server import with_uri
 from arttune.tasks import Message, get_task
 
@@ -31,7 +32,7 @@ def request_line(path: Path, model: str, port: int, question: str | None) -> str
     `question` stands in for the first problem of the painting's task. Raises `BadInput`.
     """
     made = Painting.load(path).provenance
-    asked = [{"role": "user", "content": question}] if question else _first_problem(made.task if made else None)
+    asked = [{"role": "user", "content": question}] if question else _first_problem(made.task if made else None, model)
     mark = "data:image/png;base64,"
     template = {"chat_template_kwargs": made.template} if made and made.template else {}
     asks = {"model": model, "messages": with_uri(asked, mark), "temperature": 0, "max_tokens": 256}
@@ -44,9 +45,12 @@ def request_line(path: Path, model: str, port: int, question: str | None) -> str
     )
 
 
-def _first_problem(task: str | None) -> list[Message]:
-    """The first held-out problem of the task, or a sum where its data is not here."""
+def _first_problem(task: str | None, model: str) -> list[Message]:
+    """The first held-out problem of the task as `model` is asked it, or a sum where its data is not here."""
     try:
-        return get_task(task).load("test")[0].prompt if task else ANY
+        first = get_task(task).load("test")[0] if task else None
+        if first is not None and first.tools:
+            (first,) = worded([first], load_model(model, "auto", weightless=True).tokenizer)
+        return first.prompt if first else ANY
     except BadInput:
         return ANY

@@ -14,6 +14,7 @@ from transformers.integrations import get_available_reporting_integrations
 from arttune.errors import BadInput
 from arttune.given import checked, named_values, read_yaml
 from arttune.machine import PRECISIONS
+from arttune.records import write_whole
 from arttune.style.looks import Looks, setting
 
 ADAPTERS = ("art", "lora", "soft-prompt")
@@ -194,7 +195,7 @@ class Settings(Looks):
         for item in self.listed():
             lines.append(f"# {item.metadata['help']}")
             lines.append(yaml.safe_dump({item.name: getattr(self, item.name)}, sort_keys=False).strip())
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_whole(path, "\n".join(lines) + "\n")
 
     def changed_by(self, flags: dict[str, Any]) -> list[str]:
         """The names among `flags` whose values differ from these settings."""

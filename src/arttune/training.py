@@ -94,9 +94,10 @@ def resume(
         raise BadInput(f"{out} is finished; its scores are in {out / RESULTS}")
     if changed:
         settings = replace(settings, **{name: asked[name] for name in changed})
-        settings.write(out / CONFIG)
     problems, loaded = opened(settings)
     ready = _set_up(settings, canvas_config(settings, problems, loaded), out, problems, loaded, say)
+    if changed:
+        settings.write(out / CONFIG)
     return _paint(*ready, last_checkpoint(out), exam)
 
 

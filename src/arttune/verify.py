@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from peft import PeftModel
@@ -19,11 +20,11 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from arttune.canvas import Painting, pixels_of
-from arttune.errors import BadInput
+from arttune.errors import BadInput, Failed
 from arttune.evaluate import Score, graded, scored
 from arttune.prompts import with_picture
 from arttune.rollouts.gap import FAR, logprob_gap
-from arttune.rollouts.server import Asked, Reply, Sampling, Server, data_uri
+from arttune.rollouts.server import Asked, Reply, Sampling, Server, Unusable, data_uri
 from arttune.scoring import Ready
 from arttune.tuner import art_layer, vision_tokens
 
@@ -78,7 +79,7 @@ class Verdict:
 def verify(ready: Ready, url: str, concurrency: int = 8) -> Verdict:
     """Answer the problems of `ready`, a request with a painting, through the server at `url` and here.
 
-    Raises `BadInput` for a server that cannot be used.
+    Raises `BadInput` for a server that cannot be used, and `Failed` for one that fails later.
     """
     if ready.art is None:
         raise BadInput("there is no painting to verify; give a PNG")
@@ -96,10 +97,13 @@ def verify(ready: Ready, url: str, concurrency: int = 8) -> Verdict:
     ids = tokenizer.apply_chat_template(shown, add_generation_prompt=True, tokenize=True, return_dict=True)["input_ids"]
     pad = model.config.image_token_id
     asked = [Asked(p.prompt, uri, list(i), pad, 1, seed=0) for p, i in zip(problems, ids, strict=True)]
-    begun = time.perf_counter()
+    begun, first = time.perf_counter(), server.check(asked[0], sampling)
     with ThreadPoolExecutor(concurrency) as threads:
-        answers = threads.map(lambda one: server.check(one, sampling)[0], asked)
-        replies = list(tqdm(answers, total=len(asked), unit="answer", desc="server", leave=False))
+        answers = chain(first, threads.map(lambda one: server.sample(one, sampling)[0], asked[1:]))
+        try:
+            replies = list(tqdm(answers, total=len(asked), unit="answer", desc="server", leave=False))
+        except Unusable as error:
+            raise Failed(str(error)) from error
     seconds = time.perf_counter() - begun
     local, here = ready.run()
     there = [graded(task, p, reply.text.strip()) for p, reply in zip(problems, replies, strict=True)]

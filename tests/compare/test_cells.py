@@ -15,7 +15,7 @@ import zoo
 from arttune import Painting, training
 from arttune.compare import Comparison, cells, compare, summary
 from arttune.compare.plan import CONTROLS, Cell
-from arttune.errors import BadInput
+from arttune.errors import BadInput, Failed
 from arttune.evaluate import wilson
 from arttune.records import read_samples, read_scores
 from arttune.scoring import Request, open_request
@@ -57,7 +57,9 @@ def test_all_cells_are_scored_on_the_same_problems(tiny_folder, problems, other,
     assert seen == list(range(1, len(found) + 1))
     searched = [*(out / "search").iterdir()]
     assert {path.name for path in searched} == {"art-0.02", "art-0.2"}
-    tested = {json.loads(line)["question"] for line in (out / "none-0" / "own.jsonl").read_text().splitlines()}
+    tested = {
+        json.loads(line)["question"] for line in (out / "none-0" / "answers" / "own.jsonl").read_text().splitlines()
+    }
     for path in searched:
         assert {score["split"] for score in read_scores(path)} == {"validation"}
         assert tested.isdisjoint(line["question"] for line in read_samples(path))
@@ -106,7 +108,7 @@ def test_every_answer_is_kept(tiny_folder, problems, other, tmp_path):
     chosen = plan(tiny_folder, problems, adapters=[], controls=["blank"], seeds=[0], also=[str(other)])
     found, longest = compare(chosen, tmp_path / "out")[Cell("blank", 0)].answered, []
     for one, task in zip(found, ("own", "other"), strict=True):
-        with (tmp_path / "out" / "blank-0" / f"{task}.jsonl").open() as kept:
+        with (tmp_path / "out" / "blank-0" / "answers" / f"{task}.jsonl").open() as kept:
             said = [json.loads(line)["completion"] for line in kept]
         assert len(said) == len(one.right) == 6
         longest.append(max(len(ids) for ids in zoo.tokenizer()(said)["input_ids"]))
@@ -316,8 +318,22 @@ def test_rates_that_all_go_astray_are_said(tiny_folder, problems, tmp_path, monk
         raise FloatingPointError("the gradient is not finite")
 
     monkeypatch.setattr(training, "train", failing)
-    with pytest.raises(BadInput, match="lora goes astray at all of 1, 2; name lower ones"):
+    with pytest.raises(Failed, match="lora goes astray at all of 1, 2; name lower ones"):
         compare(chosen, tmp_path / "out")
+
+
+def test_what_goes_missing_on_the_way_is_no_bad_input(command, tiny_folder, problems, tmp_path, monkeypatch):
+    """As a server that was there for the first arm."""
+    file, out = tmp_path / "c.yaml", tmp_path / "out"
+    file.write_text(plan(tiny_folder, problems, adapters=["lora"], controls=[], rates={"lora": [1e-3]}).as_yaml())
+
+    def failing(*_):
+        raise BadInput("cannot take rollouts from http://127.0.0.1:9: no connection")
+
+    monkeypatch.setattr(training, "train", failing)
+    code, said, complaint = command("compare", file, "--out", out)
+    assert (code, said) == (1, "")
+    assert "no connection. Once that is mended, go on with: " in " ".join(complaint.split())
 
 
 def test_a_file_is_read_as_it_was_written(tiny_folder, problems, other, tmp_path):

@@ -36,6 +36,11 @@ def test_the_learning_curve_shows_every_loss_and_every_validation(tmp_path, kept
     assert Image.open(tmp_path / "curve.png").size[0] > 500
 
 
+def test_dollars_in_a_name_are_dollars(tmp_path, kept):
+    learning_curve([{"step": 1, "loss": 1.0}], tmp_path / "curve.png", "cost_$5_$10 · m · sft")
+    assert kept[0].get_suptitle() == "cost_$5_$10 · m · sft"
+
+
 def test_where_there_are_rewards_they_are_shown_and_not_the_loss(tmp_path, kept):
     learning_curve([{"step": i, "loss": 0.0, "reward": i / 10} for i in (1, 2)], tmp_path / "curve.png", "title")
     (top,) = kept[0].axes

@@ -13,7 +13,7 @@ import transformers
 
 from arttune.cli import compare, harness, look, score, show, train
 from arttune.cli.base import app, say
-from arttune.errors import BadInput
+from arttune.errors import BadInput, Failed
 
 __all__ = ["app", "compare", "harness", "look", "main", "score", "show", "train"]
 
@@ -27,6 +27,9 @@ def main() -> None:
     except BadInput as error:
         say(" ".join(str(error).split()))
         sys.exit(2)
+    except Failed as error:
+        say(f"failed: {' '.join(str(error).split())}")
+        sys.exit(1)
     except Exception as error:
         if os.environ.get("ARTTUNE_DEBUG"):
             raise

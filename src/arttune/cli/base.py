@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, get_type_hints
+from typing import Annotated, get_args, get_type_hints
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from arttune.errors import BadInput
-from arttune.given import read_yaml
+from arttune.errors import BadInput, Failed
+from arttune.given import KINDS, checked, read_yaml
 from arttune.settings import Settings
 from arttune.style.looks import Looks
 
@@ -37,7 +38,7 @@ def say(line: str) -> None:
 
 def program() -> str:
     """How to call this program again: by its name where the shell finds it, else by its path (`make demo`'s .venv)."""
-    return "arttune" if shutil.which("arttune") else sys.argv[0]
+    return "arttune" if shutil.which("arttune") else shlex.quote(sys.argv[0])
 
 
 DryRun = Annotated[
@@ -50,13 +51,11 @@ DryRun = Annotated[
 
 @contextmanager
 def resumable(begun: Path, go_on: str) -> Iterator[None]:
-    """Exit with 1 and the command to `go_on` with where servers fail, or on Ctrl-C once the file `begun` is there."""
-    from arttune.rollouts import NoServer
-
+    """Exit with 1 and the command to `go_on` with on a failure, or on Ctrl-C once the file `begun` is there."""
     try:
         yield
-    except NoServer as error:
-        say(f"{error}. Once a server is well, go on with: {go_on}")
+    except Failed as error:
+        say(f"{error}. Once that is mended, go on with: {go_on}")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         if begun.is_file():
@@ -92,7 +91,7 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         panel = "Looks of the painting" if item.name in looks else "Options"
         option = typer.Option(help=item.metadata["help"] + default, show_default=False, rich_help_panel=panel)
         # Built at run time, so the type checker cannot follow this, nor the signature set below.
-        kind = Annotated.__class_getitem__((hints[item.name] | None, option))  # type: ignore[attr-defined]
+        kind = Annotated[hints[item.name] | None, option]  # type: ignore[name-defined, valid-type]
         added.append(inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
     signature = inspect.Signature([*own, *added])
     command.__signature__ = signature  # type: ignore[attr-defined]
@@ -110,5 +109,10 @@ def defaults_from(context: typer.Context, path: Path | None) -> Path | None:
             raise BadInput(
                 f"{path}: unknown option {', '.join(unknown)}; `arttune {context.info_name} --help` lists them"
             )
+        hints = get_type_hints(context.command.callback)
+        for name, value in values.items():  # or the flag would be blamed
+            hint = hints[names.get(name) or name]
+            if {*KINDS} & {hint, *get_args(hint)}:
+                checked(f"{path}: {name}", value, hint)
         context.default_map = {names.get(name, name): value for name, value in values.items()}
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -71,7 +72,7 @@ def compare(
         err.print(table)
         summary.write(found, folder, title, plan.rates)
 
-    with resumable(config, f"{program()} compare {config} --out {folder}"):
+    with resumable(config, f"{program()} {shlex.join(['compare', str(config), '--out', str(folder)])}"):
         run(plan, folder, say, shown)
     if as_json:
         print((folder / "compare.json").read_text(encoding="utf-8"))

@@ -35,14 +35,16 @@ def train(
     from arttune.report.gallery import PAGE
 
     flags = {name: value for name, value in settings.items() if value is not None}
+    if resume and config is not None:
+        raise BadInput("--resume takes its settings from the run folder; leave --config out")
+    if dry_run and resume:
+        raise BadInput("a run that is gone on with was rehearsed; --dry-run is for one that has not begun")
     if dry_run:
         rehearsed(Settings.read(config, flags))
         return
     out_folder = written_to(out_folder)
     with resumable(out_folder / CONFIG, f"{program()} {resume_command(out_folder)}"):
         if resume:
-            if config is not None:
-                raise BadInput("--resume takes its settings from the run folder; leave --config out")
             scores = training.resume(out_folder, flags, say)
         else:
             scores = training.train(Settings.read(config, flags), out_folder, say)

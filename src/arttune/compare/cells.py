@@ -17,7 +17,7 @@ from arttune import adapters, training
 from arttune.compare import controls
 from arttune.compare.origin import fingerprints, hold_to
 from arttune.compare.plan import CONTROLS, Cell, Comparison
-from arttune.errors import BadInput
+from arttune.errors import BadInput, Failed
 from arttune.evaluate import Z95, Decoding, evaluate
 from arttune.finishing import Exam
 from arttune.machine import circumstances, precision
@@ -115,6 +115,10 @@ def compare(
             return found
         except Astray as error:
             say(str(error))
+        except BadInput as error:
+            if not found:
+                raise
+            raise Failed(str(error)) from error  # as of a server that is gone since the first cell
 
 
 def _same(plan: Comparison, out: Path) -> Comparison:
@@ -257,8 +261,8 @@ class Hall:
         )
         if split == "test":
             said = [{"question": one.question, "answer": one.answer, "completion": one.completion} for one in samples]
-            path = self.out / cell.folder / f"{task.name.replace(':', '_')}.jsonl"
-            path.parent.mkdir(exist_ok=True)
+            path = self.out / cell.folder / "answers" / f"{task.name.replace(':', '_')}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_lines(path, said)
         return Answered(score.as_dict(), [sample.correct for sample in samples])
 
@@ -276,7 +280,7 @@ class Hall:
             tried = [self._tried(name, rate) for rate in sound]
             if all(learned == -math.inf for *_, learned, _ in tried):
                 told = ", ".join(f"{rate:g}" for rate in rates)
-                raise BadInput(f"rates: {name} goes astray at all of {told}; name lower ones")
+                raise BadInput(f"rates: {name} goes astray at all of {told}; name lower ones, in another folder")
             leader = max(share - error for share, error, *_ in tried)
             self.rates[name] = max((learned, rate) for share, _, learned, rate in tried if share >= leader)[1]
         return self.rates[name]

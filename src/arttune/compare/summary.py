@@ -205,11 +205,11 @@ def plot(found: Found, path: Path, title: str) -> None:
         axis.set_yticks(range(len(names)), [CONTROLS.get(name, name) for name in names])
         axis.set_ylim(-0.6, len(names) - 0.4)
         axis.set_xlim(left=0)
-        axis.set_title(task, fontsize=10)
+        axis.set_title(task, fontsize=10, parse_math=False)
         axis.set_xlabel("test problems right, %")
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="x", alpha=0.15)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)  # names may have dollar signs
     figure.tight_layout()
     figure.savefig(path, dpi=140)
     plt.close(figure)

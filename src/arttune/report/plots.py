@@ -64,7 +64,7 @@ def learning_curve(lines: Lines, path: Path, title: str) -> None:
     for row in axes:
         row[0].spines[["top", "right"]].set_visible(False)
         row[0].grid(alpha=0.15)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)  # names may have dollar signs
     figure.tight_layout()
     figure.savefig(path, dpi=140)
     plt.close(figure)
@@ -94,7 +94,7 @@ def learning_curves(runs: Mapping[str, Sequence[Lines]], path: Path, title: str)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.15)
     axis.legend(frameon=False)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)  # names may have dollar signs
     figure.tight_layout()
     figure.savefig(path, dpi=140)
     plt.close(figure)

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from arttune.errors import Failed
 from arttune.rollouts.server import Asked, Refused, Reply, Sampling, Server, Unusable
 
 LONGEST_REST = 30.0
 
 
-class NoServer(RuntimeError):
+class NoServer(Failed):
     """No server answers any more, or one says that it never will."""
 
 

@@ -18,7 +18,7 @@ from accelerate.utils import gather_object
 from arttune.canvas import sha256
 from arttune.errors import BadInput
 from arttune.prompts import without_picture
-from arttune.records import read_metrics
+from arttune.records import read_metrics, write_whole
 from arttune.rollouts.gap import FAR, logprob_gap
 from arttune.rollouts.pool import Answer, Pool
 from arttune.rollouts.server import Asked, Sampling, Unreachable, Unusable, data_uri
@@ -129,7 +129,7 @@ class Rollouts:
         """Append to the log. At first, what an interrupted run did after the checkpoint that is gone on from goes."""
         if not self.begun:
             kept = [json.dumps(old) + "\n" for old in read_metrics(self.path) if old["step"] < step]
-            self.path.write_text("".join(kept), encoding="utf-8")
+            write_whole(self.path, "".join(kept))
             self.begun = True
         with self.path.open("a", encoding="utf-8") as log:
             log.write(json.dumps({"step": step} | line) + "\n")
