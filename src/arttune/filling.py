@@ -47,13 +47,12 @@ class Filling:
         """
         backbone, ids = model.base_model, given["input_ids"]
         asked = given.get("generation_config") or model.generation_config
-        wants = [given.get(name, getattr(asked, name, None)) for name in (*OWN_CACHE, *INNER)]
-        cached = given.get("use_cache", getattr(asked, "use_cache", None)) is not False
-        if (
-            not cached
-            or not kinds(backbone.config)
-            or any(value not in (None, False, 1) or value is True for value in wants)
-        ):
+
+        def of(name: str) -> Any:
+            return given.get(name, getattr(asked, name, None))
+
+        whole = of("use_cache") is False or any(of(name) not in (None, 1) for name in OWN_CACHE)
+        if whole or any(of(name) for name in INNER) or not kinds(backbone.config):
             return {}
         mask = given.get("attention_mask")
         ids, mask, _ = left_aligned(ids, torch.ones_like(ids) if mask is None else mask)
