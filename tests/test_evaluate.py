@@ -86,11 +86,8 @@ def test_a_checkpoints_own_penalty_on_repetition_is_not_asked_for(pictured):
     model.generation_config.repetition_penalty = 0.2
     assert answers(model, zoo.tokenizer(), PROBLEMS, Decoding(8), 64 if pictured else 0)[0] == said
     ids = zoo.tokenizer()(["say say say"], return_tensors="pt")["input_ids"]
-    ways = [model.get_base_model() if pictured else model] * 2
-    own, none = (
-        way.generate(ids, max_new_tokens=8, do_sample=False, **more)
-        for way, more in zip(ways, ({}, {"repetition_penalty": 1.0}), strict=True)
-    )
+    base, asked = model.get_base_model() if pictured else model, {"max_new_tokens": 8, "do_sample": False}
+    own, none = base.generate(ids, **asked), base.generate(ids, **asked, repetition_penalty=1.0)
     assert not torch.equal(own, none), "it would have changed what is said"
 
 

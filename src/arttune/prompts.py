@@ -41,9 +41,11 @@ def with_picture(conversation: Any, tokens: int) -> Any:
     if isinstance(conversation, str):
         _refuse_twice(conversation)
         before, turn, text = conversation.partition(USER)
-        if TURN in conversation and not turn:
+        if turn:
+            return before + turn + placeholder(tokens) + text
+        if TURN in conversation:
             raise BadInput(NOWHERE)
-        return before + turn + placeholder(tokens) + text if turn else placeholder(tokens) + conversation
+        return placeholder(tokens) + conversation
     messages = [dict(message) for message in conversation]
     for message in messages:
         if message.get("role") == "user":

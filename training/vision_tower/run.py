@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from arttune.errors import BadInput
-from arttune.records import read_metrics
+from arttune.records import read_metrics, write_lines, write_whole
 
 
 class Run:
@@ -29,7 +29,7 @@ class Run:
         told, kept = json.dumps(settings, indent=1, sort_keys=True, default=str), folder / "settings.json"
         if kept.is_file() and kept.read_text(encoding="utf-8") != told:
             raise BadInput(f"{folder} is a run of other settings, see {kept}; choose another folder")
-        kept.write_text(told, encoding="utf-8")
+        write_whole(kept, told)
         self.saved = self.began = time.monotonic()
         self.tally: dict[str, list[float]] = {}
 
@@ -55,8 +55,7 @@ class Run:
         """Drop what was logged of steps that a kill undid."""
         path = self.folder / "log.jsonl"
         kept = [line for line in read_metrics(path) if line["stage"] != stage or line["step"] <= after]
-        path.with_suffix(".new").write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(path.with_suffix(".new"), path)
+        write_lines(path, kept)
 
     def steps(self, stage: str, total: int, part: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[int]:
         """The steps of a stage that are still to do, with a checkpoint now and then and one at the end.

@@ -101,10 +101,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     decides = {name: value for name, value in vars(args).items() if name not in ("out", "threads", "save_every")}
-    run, reader = (
-        Run(args.out, args.save_every, decides),
-        Reader(args.model, dtype=getattr(torch, precision(args.dtype))),
-    )
+    run = Run(args.out, args.save_every, decides)
+    reader = Reader(args.model, dtype=getattr(torch, precision(args.dtype)))
     texts = Texts(reader, 80)
     begin(reader, args)
     if args.tower is None:

@@ -34,6 +34,7 @@ from arttune.tasks.written import Call, write
 
 Reward = Callable[..., list[float]]
 PAIR = ("chosen", "rejected")
+MESSAGES = "must be a list of messages, each with a role and a text content"
 
 
 def custom(path: Path, test: Path | None = None, grader: str | None = None, reward: str | None = None) -> Task:
@@ -162,7 +163,7 @@ def _reply(value: Any, where: str) -> str | None:
 
 def _messages(value: Any, where: str) -> list[dict[str, str]]:
     if not isinstance(value, list) or not value or not all(isinstance(one, dict) for one in value):
-        raise BadInput(f"{where} must be a list of messages, each with a role and a text content")
+        raise BadInput(f"{where} {MESSAGES}")
     return [{"role": str(one.get("role")), "content": _said(one, where)} for one in value]
 
 
@@ -170,7 +171,7 @@ def _said(message: dict[str, Any], where: str) -> str:
     """The text of a message; calls that stand beside it, as the OpenAI API has them, are written behind it."""
     content, calls = message.get("content"), message.get("tool_calls")
     if not isinstance(message.get("role"), str) or not isinstance("" if calls and content is None else content, str):
-        raise BadInput(f"{where} must be a list of messages, each with a role and a text content")
+        raise BadInput(f"{where} {MESSAGES}")
     return "\n".join(text for text in (content, write(_calls(calls, where)) if calls else "") if text)
 
 
