@@ -95,3 +95,5 @@ def test_it_finds_what_a_run_would(tiny_folder, problems):
             rehearse(settings(tiny_folder, problems, objective=objective, trl="epoch_count=3"))
     with pytest.raises(BadInput, match=r"nowhere.*cannot be imported"):
         rehearse(settings(tiny_folder, problems, objective="grpo", rewards="nowhere:points"))
+    with pytest.raises(BadInput, match=r"rewards: json:loads failed on"):
+        rehearse(settings(tiny_folder, problems, objective="grpo", rewards="json:loads"))

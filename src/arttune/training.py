@@ -169,7 +169,7 @@ def opened(settings: Settings, weightless: bool = False) -> tuple[Problems, Load
             f"{settings.task} has {len(train_set)} training and {len(test)} test problems{limit}; both need some"
         )
     problems = Problems(task, train_set, validation, test)
-    OBJECTIVES[settings.objective].arguments(settings, problems, Path(), torch.device(device()))
+    OBJECTIVES[settings.objective].check(settings, problems, Path(), torch.device(device()))
     return problems, loaded
 
 

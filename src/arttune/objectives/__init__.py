@@ -13,15 +13,15 @@ from arttune.settings import Settings
 
 
 class Objective(NamedTuple):
-    """What makes a run's trainer. Both raise `BadInput` for what cannot work, the first without the run."""
+    """What makes a run's trainer. Both raise `BadInput` for what cannot work, the first before there is a run."""
 
-    arguments: Callable[[Settings, Problems, Path, torch.device], Any]
+    check: Callable[[Settings, Problems, Path, torch.device], Any]
     trainer: Callable[[Studio], Trainer]
 
 
 OBJECTIVES = {
     "sft": Objective(sft.arguments, sft.sft),
-    "grpo": Objective(grpo.arguments, grpo.grpo),
+    "grpo": Objective(grpo.check, grpo.grpo),
     "dpo": Objective(dpo.arguments, dpo.dpo),
 }
 

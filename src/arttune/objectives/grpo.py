@@ -56,15 +56,14 @@ class Unmoved(Listener):
 
 
 def arguments(settings: Settings, problems: Problems, folder: Path, device: torch.device) -> GRPOConfig:
-    """Those of the trainer, once each reward was tried. Raises `BadInput`, also for too few problems."""
+    """Those of the trainer. Raises `BadInput`, also for too few problems."""
     groups = settings.rows // settings.generations
     if len(problems.train) < groups:
         raise BadInput(
             f"a step takes {groups} problems (batch_size times accumulate over generations), but there are only "
             f"{len(problems.train)} to train on; use a smaller batch_size"
         )
-    functions, weights = rewards(settings.rewards, problems.task, problems.train)
-    try_out(functions, problems.train[0])
+    _, weights = rewards(settings.rewards, problems.task, problems.train)
     own = {
         "num_generations": settings.generations,
         "per_device_eval_batch_size": settings.generations,
@@ -74,6 +73,12 @@ def arguments(settings: Settings, problems: Problems, folder: Path, device: torc
         "reward_weights": weights,
     }
     return configured(GRPOConfig, settings, problems, folder, device, own)
+
+
+def check(settings: Settings, problems: Problems, folder: Path, device: torch.device) -> None:
+    """Make the arguments and try each reward once, which may cost something. Raises `BadInput`."""
+    arguments(settings, problems, folder, device)
+    try_out(rewards(settings.rewards, problems.task, problems.train)[0], problems.train[0])
 
 
 def grpo(studio: Studio) -> Trainer:
