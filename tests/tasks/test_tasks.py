@@ -121,8 +121,14 @@ def test_the_data_folder_is_read_gzip_or_not(tmp_path, monkeypatch):
     monkeypatch.setenv("ARTTUNE_DATA", str(tmp_path))
     assert len(get_task("svamp").load("test")) == 2
     assert len(get_task("svamp").load("train")) == 1
+    (tmp_path / "gsm8k").mkdir()
     with pytest.raises(BadInput, match=r"gsm8k/test\.jsonl"):
         get_task("gsm8k").load("test")
+    with pytest.raises(BadInput, match=r"aqua.* could not be fetched"):
+        get_task("aqua").load("test")  # no folder of that: asks the hub, which tests do not have
+    monkeypatch.setenv("ARTTUNE_DATA", str(tmp_path / "away"))
+    with pytest.raises(BadInput, match="away, which is no folder"):
+        get_task("aqua").load("test")
 
 
 def test_every_gold_answer_of_the_real_data_is_graded_right():

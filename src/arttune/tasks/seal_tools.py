@@ -3,8 +3,9 @@
 As in the paper, the outputs of calls have names, `API_call_0` and so on, in the order of the calls, and a later call
 may have such a name for a value. The eight problems whose calls are not all offered are left out. Data Apache-2.0.
 
-A row joins the two records that GitHub's fairyshine/Seal-Tools has of an `id`: that of `Seal-Tools_Dataset/*.jsonl`
-(`query`, `calling`) and that of `Seal-Tools_Dataset/dataset_for_finetune/*.json` (`conversations`).
+`scripts/tool_use_data.py` makes the rows out of GitHub's fairyshine/Seal-Tools, each of the two records that it has of
+an `id`: that of `Seal-Tools_Dataset/*.jsonl` (`query`, `calling`) and that of
+`Seal-Tools_Dataset/dataset_for_finetune/*.json` (`conversations`).
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@ A problem is a dialogue up to a turn of the user. Right is the one call that the
 asked back. Values are accepted in their canonical form (dates as 2019-03-08, times as 13:00) and as the user said them.
 The three turns whose call the service's own schema does not allow are left out.
 
-A row is made of a dialogue of GitHub's google-research-datasets/dstc8-schema-guided-dialogue up to a turn of the
-system: its `services`; `history`, the turns before as `speaker` and `utterance`; `user_frames`, the frames of the last
-of these; and `turn`, that of the system itself. `schema_<split>.jsonl` has the objects of the split's schema.json.
+`scripts/tool_use_data.py` makes the rows out of GitHub's google-research-datasets/dstc8-schema-guided-dialogue, one of
+a dialogue up to a turn of the system: its `services`; `history`, the turns before as `speaker` and `utterance`;
+`user_frames`, the frames of the last of these; and `turn`, that of the system itself. `schema_<split>.jsonl` has the
+objects of the split's schema.json.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ def rows(
 ) -> list[tuple[str, dict[str, Any]]]:
     """The rows of one split, in order, each with the `needed` fields and the words for where it stands.
 
-    `data` is a file that stands in for this split. Otherwise `$ARTTUNE_DATA/<folder>/<split>.jsonl[.gz]`, and without
-    that variable the hub data set `hub` = (id, config). Raises `BadInput` naming file and line.
+    `data` is a file that stands in for this split. Otherwise `$ARTTUNE_DATA/<folder>/<split>.jsonl[.gz]`, and where
+    there is no such folder the hub data set `hub` = (id, config). Raises `BadInput` naming file and line.
     """
     path = data or local_file(folder, split)
     if path is not None:
@@ -53,16 +53,24 @@ def problems_of(
 
 
 def local_file(folder: str, name: str) -> Path | None:
-    """`$ARTTUNE_DATA/<folder>/<name>.jsonl[.gz]`; None without that variable. Raises `BadInput` if it is not there."""
+    """`$ARTTUNE_DATA/<folder>/<name>.jsonl[.gz]`; None without that variable or folder.
+
+    Raises `BadInput` if `ARTTUNE_DATA` is no folder, or the file is missing in one that is there.
+    """
     root = os.environ.get("ARTTUNE_DATA")
     if not root:
+        return None
+    if not Path(root).is_dir():
+        raise BadInput(f"ARTTUNE_DATA is {root}, which is no folder; unset it to use the Hugging Face hub")
+    if not (Path(root) / folder.split("/")[0]).is_dir():
         return None
     for ending in (".jsonl", ".jsonl.gz"):
         path = Path(root) / folder / f"{name}{ending}"
         if path.is_file():
             return path
     raise BadInput(
-        f"ARTTUNE_DATA is {root}, but {root}/{folder}/{name}.jsonl(.gz) is not there; unset it to use the hub"
+        f"ARTTUNE_DATA is {root}, but {root}/{folder}/{name}.jsonl(.gz) is not there; put it there, or take the folder "
+        "away to use the Hugging Face hub"
     )
 
 
@@ -71,8 +79,8 @@ def own_file(folder: str, name: str) -> Path:
     path = local_file(folder, name)
     if path is None:
         raise BadInput(
-            f"{folder} is not on the Hugging Face hub in this form; set ARTTUNE_DATA to a folder with {folder} in it, "
-            "or give a file with --data"
+            f"{folder} is not on the Hugging Face hub in this form; make its files by scripts/tool_use_data.py and set "
+            "ARTTUNE_DATA to their folder, or give a file with --data"
         )
     return path
 
@@ -90,7 +98,7 @@ def hub_file(repository: str, name: str) -> Path:
 def _unfetched(name: str, error: Exception) -> BadInput:
     return BadInput(
         f"data set {name} could not be fetched from the Hugging Face hub ({type(error).__name__}); give a file of it "
-        "(--data; in training --test-data too), or set ARTTUNE_DATA to a folder of its files"
+        "(--data; in training --test-data too), or set ARTTUNE_DATA to a folder that has its folder in it"
     )
 
 
