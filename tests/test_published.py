@@ -1,0 +1,76 @@
+"""The tables of the docs say what docs/compare.json says, number by number, and no comparison is left out of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arttune.compare.plan import CONTROLS
+
+ROOT = Path(__file__).parent.parent
+SCORES: list[dict[str, Any]] = json.loads((ROOT / "docs/compare.json").read_text())["scores"]
+NAMES = {title: control for control, title in CONTROLS.items()}  # other adapters are called what they are
+RESULTS = (ROOT / "docs/results.md").read_text()
+# The lines of README's table: how each begins, and which comparison on which task it is.
+LINES = {
+    "SVAMP, `smol`": ("smol_svamp", "svamp"),
+    "SVAMP, `qwen-0.5b`": ("qwen_svamp", "svamp"),
+    "who is whose aunt, `smol`": ("smol_family", "reasoning_gym:family_relationships"),
+    "who is whose aunt, `qwen-0.5b`": ("qwen_family", "reasoning_gym:family_relationships"),
+    "SVAMP by rewards alone, `qwen-0.5b`": ("qwen_svamp_grpo", "svamp"),
+}
+COLUMNS = ("none", "few-shot", "art", "soft-prompt", "lora")
+
+
+def seeds(recipe: str, task: str, adapter: str) -> list[dict[str, Any]]:
+    found = [s for s in SCORES if (s["recipe"], s["task"], s["adapter"]) == (recipe, task, adapter)]
+    return sorted(found, key=lambda score: score["seed"])
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of each line of a Markdown table, without its heads and emphasis."""
+    lines = [line.strip("|") for line in text.splitlines() if line.startswith("|") and not line.startswith("| ---")]
+    return [[cell.strip(" *") for cell in line.split("|")] for line in lines]
+
+
+def published() -> list[tuple[str, str, list[list[str]]]]:
+    """Recipe, task and rows of each table of a comparison: it stands over the plot of its recipe."""
+    found = []
+    for table in re.finditer(r"^(\S+), \d+ test problems:\n\n((?:\|.*\n)+)", RESULTS, re.M):
+        recipe = re.search(r"\]\(compare/(\w+)\.png\)", RESULTS[table.end() :])
+        assert recipe, table.group(1)
+        found.append((recipe.group(1), table.group(1), rows(table.group(2))[1:]))
+    return found
+
+
+@pytest.mark.parametrize(("recipe", "task", "told"), published())
+def test_a_table_says_what_was_scored(recipe, task, told):
+    assert [NAMES.get(row[0], row[0]) for row in told] == list(
+        dict.fromkeys(s["adapter"] for s in SCORES if (s["recipe"], s["task"]) == (recipe, task))
+    )
+    for row in told:
+        scores = seeds(recipe, task, NAMES.get(row[0], row[0]))
+        assert row[2] == ", ".join(f"{score['accuracy']:.1%}" for score in scores), row[0]
+        assert row[1].startswith(f"{sum(s['accuracy'] for s in scores) / len(scores):.1%} ["), row[0]
+
+
+def test_every_score_is_in_a_table():
+    assert {(recipe, task) for recipe, task, _ in published()} == {(s["recipe"], s["task"]) for s in SCORES}
+
+
+def test_the_readme_has_every_comparison_on_the_task_it_trained():
+    table = (ROOT / "README.md").read_text().split("What has been compared so far")[1].split("\n\n")[1]
+    told = {row[0]: row[1:] for row in rows(table)[1:]}
+    assert told.keys() == LINES.keys()
+    assert {recipe for recipe, _ in LINES.values()} == {score["recipe"] for score in SCORES}
+    for name, (recipe, task) in LINES.items():
+        for adapter, cell in zip(COLUMNS, told[name], strict=True):
+            scores = seeds(recipe, task, adapter)
+            # The comparison by rewards had no worked examples: those of the same model, task and problems stand there.
+            scores = scores or (seeds("qwen_svamp", task, adapter) if adapter == "few-shot" else [])
+            mean = f"{sum(s['accuracy'] for s in scores) / len(scores):.1%}" if scores else ""
+            assert cell.replace(" %", "%") == mean, (name, adapter)
