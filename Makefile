@@ -12,7 +12,7 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	rm -rf runs/demo
-	$(BIN)/arttune train --config recipes/demo.yaml --out runs/demo
+	$(BIN)/arttune train --config recipes/gallery/family.yaml --out runs/demo
 
 test: .venv/installed
 	$(BIN)/python -m pytest

@@ -17,13 +17,13 @@ ROOT = Path(__file__).parent.parent.parent
 def test_the_demo_paints_a_picture_that_helps(tmp_path):
     arttune = Path(sys.executable).parent / "arttune"
     out = tmp_path / "demo"
-    command = [arttune, "train", "--config", ROOT / "recipes" / "demo.yaml", "--out", out]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    command = [arttune, "train", "--config", ROOT / "recipes" / "gallery" / "family.yaml", "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     before, after = json.loads((out / "results.json").read_text())["scores"]
     assert after["n"] >= 150
     assert after["ci95"][0] > before["ci95"][1]
     (typed,) = [line.removeprefix("Next: ") for line in done.stdout.splitlines() if line.startswith("Next: ")]
-    again = subprocess.run([*shlex.split(typed), "--json"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    again = subprocess.run([*shlex.split(typed), "--json"], capture_output=True, text=True, check=True, cwd=ROOT)
     (score,) = json.loads(again.stdout)["scores"]
     assert score["correct"] == after["correct"], "the painting alone, in a fresh process, scores the same"
