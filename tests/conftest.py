@@ -23,6 +23,12 @@ suit_cpu()  # for good, in the whole process, as training has it: no test's outc
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def threads() -> None:
+    """As many in each test, whatever the ones before it asked for: a run of one thread sets that for the process."""
+    torch.set_num_threads(2)
+
+
 @pytest.fixture(params=zoo.NAMES)
 def family_name(request: pytest.FixtureRequest) -> str:
     return request.param

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,34 +64,37 @@ def test_train_help_lists_every_setting(run):
 
     _, out, _ = run("train", "--help")
     for name in vars(Settings()):
-        assert f"--{name.replace('_', '-')}"[:20] in out
+        assert re.search(rf"--{name.replace('_', '-')}\s", out), name
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "complaint"),
     [
-        ("nonsense",),
-        ("train",),
-        ("train", "--out", "x", "--steps", "many"),
-        ("eval", "--limit", "0"),
-        ("eval", "--task", "nothing"),
-        ("eval", "--task", "FILE", "--model", "nothing"),
-        ("eval", "--task", "FILE", "--adapter", "nothing.png"),
-        ("eval", "--task", "FILE", "--split", "validation"),
-        ("info", "nothing.png"),
-        ("train", "--out", "x", "--config", "nothing.yaml"),
-        ("train", "--out", "x", "--resume"),
-        ("train", "--out", "x", "--task", "nothing"),
-        ("train", "--out", "x", "--size", "100", "--task", "FILE", "--model", "FOLDER"),
+        (("nonsense",), "No such command"),
+        (("train",), "out"),
+        (("train", "--out", "x", "--steps", "many"), "--steps"),
+        (("eval", "--limit", "0"), "limit"),
+        (("eval", "--task", "nothing"), "unknown task 'nothing'"),
+        (("eval", "--task", "FILE", "--model", "nothing"), "unknown model"),
+        (("eval", "--task", "FILE", "--adapter", "nothing.png"), "nothing.png"),
+        (("eval", "--task", "FILE", "--split", "validation"), "validation"),
+        (("info", "nothing.png"), "nothing.png"),
+        (("train", "--out", "x", "--config", "nothing.yaml"), "nothing.yaml"),
+        (("train", "--out", "x", "--resume"), "x"),
+        (("train", "--out", "x", "--task", "nothing"), "unknown task 'nothing'"),
+        (("train", "--out", "x", "--task", "FILE", "--model", "FOLDER"), "no completion"),
+        (("train", "--out", "x", "--size", "100", "--task", "WORKED", "--model", "FOLDER"), "Nearest"),
     ],
 )
-def test_bad_usage_and_bad_input_exit_with_2(run, arguments, problems, tiny_folder, tmp_path, monkeypatch):
+def test_bad_usage_and_bad_input_exit_with_2(run, arguments, complaint, problems, tiny_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    known = {"FILE": problems, "FOLDER": tiny_folder}
+    worked = tmp_path / "worked.jsonl"
+    worked.write_text("".join(json.dumps({"prompt": f"{i}?", "completion": f"{i}!"}) + "\n" for i in range(40)))
+    known = {"FILE": problems, "WORKED": worked, "FOLDER": tiny_folder}
     code, out, err = run(*(known.get(a, a) for a in arguments))
     assert code == 2
     assert out == ""
-    assert err.strip()
+    assert complaint in err
     assert "Traceback" not in err
     if err.startswith("arttune: "):
         assert len(err.strip().splitlines()) == 1

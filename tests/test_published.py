@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from arttune.compare.plan import CONTROLS
+from arttune.compare.summary import AGAINST
 
 ROOT = Path(__file__).parent.parent
-SCORES: list[dict[str, Any]] = json.loads((ROOT / "docs/compare.json").read_text())["scores"]
+FOUND = json.loads((ROOT / "docs/compare.json").read_text())
+SCORES: list[dict[str, Any]] = FOUND["scores"]
 NAMES = {title: control for control, title in CONTROLS.items()}  # other adapters are called what they are
 RESULTS = (ROOT / "docs/results.md").read_text()
 # The lines of README's table: how each begins, and which comparison on which task it is.
@@ -43,12 +45,18 @@ def published() -> list[tuple[str, str, list[list[str]]]]:
     for table in re.finditer(r"^(\S+), \d+ test problems:\n\n((?:\|.*\n)+)", RESULTS, re.M):
         recipe = re.search(r"\]\(compare/(\w+)\.png\)", RESULTS[table.end() :])
         assert recipe, table.group(1)
-        found.append((recipe.group(1), table.group(1), rows(table.group(2))[1:]))
+        found.append((recipe.group(1), table.group(1), rows(table.group(2))))
     return found
 
 
 @pytest.mark.parametrize(("recipe", "task", "told"), published())
 def test_a_table_says_what_was_scored(recipe, task, told):
+    head, *told = told
+    tests = {
+        (one["name"], f"against {AGAINST.get(one['against'])}"): one
+        for one in FOUND["pairs"]
+        if (one["recipe"], one["task"]) == (recipe, task)
+    }
     assert [NAMES.get(row[0], row[0]) for row in told] == list(
         dict.fromkeys(s["adapter"] for s in SCORES if (s["recipe"], s["task"]) == (recipe, task))
     )
@@ -56,6 +64,12 @@ def test_a_table_says_what_was_scored(recipe, task, told):
         scores = seeds(recipe, task, NAMES.get(row[0], row[0]))
         assert row[2] == ", ".join(f"{score['accuracy']:.1%}" for score in scores), row[0]
         assert row[1].startswith(f"{sum(s['accuracy'] for s in scores) / len(scores):.1%} ["), row[0]
+        for column, cell in zip(head, row, strict=True):
+            one = tests.get((NAMES.get(row[0], row[0]), column))
+            said = one and "{:+.1f} [{:+.1f}, {:+.1f}], p ".format(
+                *(100 * x for x in (one["difference"], *one["ci95"]))
+            )
+            assert cell.startswith(said) if said else cell == "" or not column.startswith("against"), (row[0], column)
 
 
 def test_every_score_is_in_a_table():

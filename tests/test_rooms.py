@@ -66,15 +66,22 @@ def test_every_file_opens_with_what_it_is_and_stays_a_room():
         assert len(path.read_text().splitlines()) <= 330, name
 
 
-def test_the_readme_opens_with_the_two_commands_and_links_to_what_is_there():
+def test_the_readme_opens_with_the_two_commands():
     text = (ROOT / "README.md").read_text()
     first = re.search(r"```bash\n(.*?)```", text, re.S).group(1)
     assert [line.split("#")[0].strip() for line in first.splitlines()] == ["make demo", "make test"]
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
-        assert (ROOT / link).exists(), link
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/servers.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md"))]
+)
+def test_pages_link_to_what_is_there(page):
+    text = (ROOT / page).read_text()
+    for link in [*re.findall(r"\]\((?!http)([^)#]+)[)#]", text), *re.findall(r'src="(?!http)([^"]+)"', text)]:
+        assert ((ROOT / page).parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/servers.md", "docs/gallery/README.md"])
 def test_commands_in_the_docs_exist(page):
     from typer.main import get_command
 

@@ -181,7 +181,7 @@ def test_a_run_killed_while_it_scored_takes_no_further_step(tiny_folder, problem
 
 
 @pytest.mark.parametrize("objective", ["grpo", "dpo"])
-def test_with_a_reference_beside_it_a_painting_is_resumed_too(objective, tiny_folder, tmp_path):
+def test_with_a_reference_beside_it_a_painting_is_resumed_too(objective, tiny_folder, tmp_path, monkeypatch):
     """Validation on, and a second adapter in each checkpoint, the starting canvas: resuming must not load that one."""
     path = tmp_path / "own.jsonl"
     pairs = [{"chosen": f"Answer: {w}", "rejected": "no"} for w in WORDS * 5]
@@ -193,7 +193,8 @@ def test_with_a_reference_beside_it_a_painting_is_resumed_too(objective, tiny_fo
     (tmp_path / "vowels.py").write_text(
         "def share(completions, **_): return [c[0]['content'].count('a') for c in completions]"
     )
-    sys.path.insert(0, str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "vowels", raising=False)
     more = {"objective": objective, "batch_size": 8, "generations": 4, "beta": 0.1, "rewards": "vowels:share"}
     chosen = settings(tiny_folder, path, steps=10, schedule="constant", **more)
     unbroken, out = tmp_path / "unbroken", tmp_path / "run"
@@ -249,8 +250,13 @@ def test_the_text_alone_is_asked_once(tiny_folder, problems, tmp_path, monkeypat
 def test_the_next_command_scores_the_same_problems(tiny_folder, problems, tmp_path, capsys, monkeypatch):
     out = tmp_path / "a run"
     test = tmp_path / "test.jsonl"
-    test.write_text("".join(problems.read_text().splitlines(keepends=True)[:7]))
-    training.train(settings(tiny_folder, problems, steps=2, validation=0, test_data=str(test), test_limit=5), out)
+    rows = problems.read_text().splitlines(keepends=True)[:14]
+    test.write_text("".join(rows))
+    turns = [[{"role": "user", "content": json.loads(row)["prompt"]}] for row in rows]
+    ids = zoo.tokenizer().apply_chat_template(turns, add_generation_prompt=True, return_dict=True)["input_ids"]
+    short = sum(len(one) <= 30 for one in ids)
+    more = {"test_data": str(test), "test_limit": 0, "max_prompt": 30, "presence_penalty": 1.5}
+    training.train(settings(tiny_folder, problems, steps=2, validation=0, **more), out)
     expected = json.loads((out / "results.json").read_text())["scores"][1]
     monkeypatch.setattr(sys, "argv", ["arttune", *shlex.split(next_command(out)), "--json"])
     with pytest.raises(SystemExit) as stop:
@@ -259,12 +265,23 @@ def test_the_next_command_scores_the_same_problems(tiny_folder, problems, tmp_pa
     found = json.loads(capsys.readouterr().out)["scores"][0]
     for name in ("task", "split", "n", "correct", "tokens", "adapter", "model"):
         assert found[name] == expected[name], name
+    assert found["n"] == short
+    assert 0 < short < len(rows)
 
 
 @pytest.mark.parametrize(("task", "named"), [("toolmind", True), ("svamp", False)])
 def test_the_next_command_names_data_that_both_splits_come_from(tmp_path, task, named):
     Settings(task=task, data="rows.jsonl").write(tmp_path / "config.yaml")
     assert ("--data rows.jsonl" in next_command(tmp_path)) is named
+
+
+def test_a_poster_of_a_task_shows_its_two_shortest_problems_solved(tiny_folder, problems):
+    chosen = settings(tiny_folder, problems, start="poster")
+    opened, loaded = training.opened(chosen)
+    name, *told = training.canvas_config(chosen, opened, loaded).start.split("\n")
+    assert name == "poster:own"
+    brief = sorted(opened.train, key=lambda one: (len(one.question + one.completion), one.question))[:2]
+    assert told == [text for one in brief for text in (one.question, one.completion)]
 
 
 def test_a_failed_set_up_leaves_nothing_behind(tiny_folder, problems, tmp_path, monkeypatch):
@@ -298,6 +315,9 @@ def test_bad_input_leaves_nothing_behind(tiny_folder, problems, tmp_path):
         ({"start": str(tmp_path / "no.png")}, "is not a picture"),
         ({"task": str(tmp_path / "no.jsonl")}, "no.jsonl, line 1: no completion"),
         ({"test_data": str(tmp_path / "none.jsonl")}, "no such file"),
+        ({"task": "toolmind", "test_data": str(problems)}, "test_data is for tasks with a file for each split"),
+        ({"data": str(problems)}, "data is for built-in tasks"),
+        ({"objective": "dpo"}, "chosen and rejected"),
     ):
         with pytest.raises(BadInput, match=complaint):
             training.train(settings(tiny_folder, problems, **change), out)

@@ -140,11 +140,11 @@ def opened(settings: Settings, weightless: bool = False) -> tuple[Problems, Load
     if own and data is not None:
         raise BadInput("data is for built-in tasks; your own training file is the task itself")
     task = find(data=test_data if own else data)
-    everything = task.load("train")
     if task.one_file:
         if test_data not in (None, data):
             raise BadInput(f"test_data is for tasks with a file for each split; {settings.task} has one for both, data")
         test_data = data
+    everything = task.load("train")
     # One task serves both splits unless they come from different files: a generated one is made only once.
     test = (task if own or data == test_data else find(data=test_data)).load("test")
     if settings.objective == "sft":

@@ -3,13 +3,75 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 import zoo
-from arttune.compare.controls import random_string, solution, with_examples
+from arttune import ArtConfig
+from arttune.compare.controls import random_string, seeing, solution, with_examples, wording
+from arttune.compare.plan import CONTROLS, Cell, Comparison
+from arttune.objectives import Problems
 from arttune.prompts import with_prefix
+from arttune.settings import Settings
+from arttune.style.starts import start_pixels
 from arttune.tasks import Problem, get_task
+from arttune.tuner import art_layer
+
+ORCHARD = "recipes/compare/orchard.png"
+TEXTS = ["Say a word.", "Say it loud.", "Whisper."]
+
+
+@pytest.fixture
+def put(tmp_path):
+    """What a control makes of a problem, as the list of its turns' texts; the second instruction gets most right."""
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"{i}?", "completion": f"{i}!"}) + "\n" for i in range(20)))
+    task, loaded = get_task(str(path)), SimpleNamespace(tokenizer=zoo.tokenizer())
+    problems = Problems(task, task.load("train"), [], task.load("test"))
+    chosen = Comparison(
+        run=Settings(task=str(path)), controls=[*CONTROLS], artwork=ORCHARD, instructions=TEXTS, shots=2
+    )
+
+    def best(put):
+        return 3 if put(problems.train[0]).question.endswith(TEXTS[1]) else 2
+
+    def made(name: str, seed: int = 0) -> list[str]:
+        put = wording(chosen, Cell(name, seed), loaded, ArtConfig(family="qwen2_5_vl"), problems, best)
+        return [turn["content"] for turn in put(problems.test[0]).prompt]
+
+    return made
+
+
+def test_each_control_words_a_problem_as_it_says(put):
+    (plain,) = put("none")
+    assert put("blank") == put("noise") == put("artwork") == [plain], "pictures leave the words as they are"
+    (told,) = put("instruction")
+    assert told.startswith(plain)
+    assert told.endswith(TEXTS[1])
+    first, reply, second, further, asked = put("few-shot")
+    assert asked == plain
+    assert {reply, further} == {first.replace("?", "!"), second.replace("?", "!")}
+    assert first != second
+    assert put("few-shot", 1) != put("few-shot")
+    (strange,) = put("random-string")
+    assert strange.endswith(f"\n{plain}")
+    assert len(zoo.tokenizer()(strange.removesuffix(f"\n{plain}"), add_special_tokens=False)["input_ids"]) == 64
+
+
+@pytest.mark.parametrize(("name", "start"), [("blank", "grey"), ("noise", "noise"), ("artwork", ORCHARD)])
+def test_each_control_shows_its_picture_and_leaves_the_model_as_it_was(name, start):
+    config, model = ArtConfig(family="qwen2_5_vl"), zoo.tiny("qwen2_5_vl")
+    chosen = Comparison(run=Settings(), controls=[*CONTROLS], artwork=ORCHARD, instructions=TEXTS)
+    with seeing(chosen, Cell(name, 3), SimpleNamespace(model=model), config) as (shown, tokens):
+        assert tokens == 64
+        painting = art_layer(shown).painting()
+        assert torch.equal(painting.pixels, start_pixels(start, (224, 224), seed=3))
+    with pytest.raises(StopIteration):
+        art_layer(model)
+    with seeing(chosen, Cell("none", 0), SimpleNamespace(model=model), config) as found:
+        assert found == (model, 0)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ def test_the_demo_paints_a_picture_that_helps(tmp_path):
     assert done.returncode == 0, done.stderr
     before, after = json.loads((out / "results.json").read_text())["scores"]
     assert after["n"] >= 150
-    assert after["ci95"][0] > before["ci95"][1]
+    assert before["correct"] == 0
+    answers = Counter(json.loads(line)["answer"] for line in (out / "samples.jsonl").read_text().splitlines())
+    assert after["accuracy"] > answers.most_common(1)[0][1] / after["n"], "better than the commonest answer to all"
     (typed,) = [line.removeprefix("Next: ") for line in done.stdout.splitlines() if line.startswith("Next: ")]
     again = subprocess.run([*shlex.split(typed), "--json"], capture_output=True, text=True, check=True, cwd=ROOT)
     (score,) = json.loads(again.stdout)["scores"]

@@ -71,7 +71,7 @@ def test_trls_variants_go_through_and_the_start_is_the_reference(tmp_path):
 
 
 def test_scoring_and_sampling_run_the_prefix_once(tmp_path):
-    made = studio(tmp_path, task=KEEN, objective="grpo", batch_size=16, generations=8, steps=1)
+    made = studio(tmp_path, task=KEEN, objective="grpo", batch_size=16, generations=8, steps=1, trust=0.0)
     runs = count_backbone_tokens(made.model)
     grpo(made).train()
     picture = runs[0]  # the prefix up to the picture's last token, for sampling

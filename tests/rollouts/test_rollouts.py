@@ -30,7 +30,10 @@ def test_no_two_completions_have_the_same_seed(tmp_path):
     seeds: list[int] = []
     for seed in (0, 1, 2**32 - 1):
         for step, rank in ((0, 0), (1, 0), (1, 1)):
-            for one in Rollouts(None, tmp_path, seed)._asked(prompts, trainer(rank), "data:", step):
+            asked = Rollouts(None, tmp_path, seed)._asked(prompts, trainer(rank), "data:", step)
+            told = [[{"role": "user", "content": f"say {i}"}] for i in range(4)]
+            assert [one.messages for one in asked] == told, "the server puts the picture's place in itself"
+            for one in asked:
                 assert one.n == 8
                 seeds += range(one.seed, one.seed + one.n)
     assert len(set(seeds)) == 3 * 3 * 32

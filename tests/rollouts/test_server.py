@@ -163,7 +163,10 @@ def test_what_would_be_refused_again_is_not_asked_again(serve):
 
 
 def test_a_server_that_hangs_does_not_keep_an_interrupted_run(serve):
+    asked = threading.Event()
+
     def hang():
+        asked.set()
         time.sleep(20)
         return 200, completion()
 
@@ -171,8 +174,12 @@ def test_a_server_that_hangs_does_not_keep_an_interrupted_run(serve):
         "import sys; from arttune.rollouts import *; from rollouts.test_server import ASKED, SAMPLING; "
         "print('asking', flush=True); Pool([Server(sys.argv[1])]).sample([ASKED] * 3, SAMPLING)"
     )
-    run = subprocess.Popen([sys.executable, "-c", ask, serve(hang)], stdout=subprocess.PIPE, cwd=TESTS, text=True)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    run = subprocess.Popen([sys.executable, "-c", ask, serve(hang)], cwd=TESTS, **streams)
     assert run.stdout.readline() == "asking\n"
-    time.sleep(0.5)
+    assert asked.wait(10)
     run.send_signal(signal.SIGINT)
-    assert run.wait(5) != 0
+    try:
+        assert "KeyboardInterrupt" in run.communicate(timeout=15)[1]
+    finally:
+        run.kill()

@@ -64,9 +64,11 @@ class Vllm:
 @pytest.fixture(scope="session")
 def exact(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
     """In float32."""
-    server = Vllm(tmp_path_factory.mktemp("vllm") / "exact.log", "float32").start()
-    yield server
-    server.kill()
+    server = Vllm(tmp_path_factory.mktemp("vllm") / "exact.log", "float32")
+    try:
+        yield server.start()
+    finally:
+        server.kill()
 
 
 @pytest.fixture

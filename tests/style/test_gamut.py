@@ -65,7 +65,7 @@ def hostile(weight: torch.Tensor, kind: str, at: int) -> None:
         weight.data.flatten()[1::7] = math.inf
     elif kind == "one pixel":
         weight.data.flatten()[at * 997 % weight.numel()] = 1e9
-    else:  # within what rounding makes of it: just over half a level beyond any edge
+    else:  # from the edge, where `far` has led, just over half a level beyond it: within what rounding makes of it
         weight.data += (0.51 / 255) * noise.sign()
 
 
@@ -74,6 +74,9 @@ def hostile(weight: torch.Tensor, kind: str, at: int) -> None:
 def test_every_limit_holds_on_the_png(looks, kind, tmp_path):
     model = canvas_with(**looks)
     layer = art_layer(model)
+    if kind == "a hair":
+        hostile(layer.canvas().weight, "far", 0)
+        layer.pixels()
     for at in range(3):
         hostile(layer.canvas().weight, kind, at)
         seen = layer.pixels().detach()

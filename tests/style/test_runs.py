@@ -38,7 +38,7 @@ EVERY = [
 
 
 @pytest.mark.parametrize(("objective", "looks"), EVERY)
-def test_every_objective_keeps_looks_through_an_interruption(objective, looks, tiny_folder, tmp_path):
+def test_every_objective_keeps_looks_through_an_interruption(objective, looks, tiny_folder, tmp_path, monkeypatch):
     said = [{"chosen": f"Answer: {word}", "rejected": "no", "completion": f"Answer: {word}"} for word in WORDS * 5]
     keep = {"sft": ("completion",), "dpo": ("chosen", "rejected"), "grpo": ()}[objective]
     rows = [
@@ -48,7 +48,8 @@ def test_every_objective_keeps_looks_through_an_interruption(objective, looks, t
     (tmp_path / "vowels.py").write_text(
         "def share(completions, **_): return [c[0]['content'].count('a') for c in completions]"
     )
-    sys.path.insert(0, str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "vowels", raising=False)
     more = {"objective": objective, "batch_size": 8, "generations": 4, "beta": 0.1, "rewards": "vowels:share"}
     chosen = settings(tiny_folder, tmp_path / "own.jsonl", steps=6, eval_every=2, schedule="constant", **more, **looks)
     unbroken, out = tmp_path / "unbroken", tmp_path / "run"

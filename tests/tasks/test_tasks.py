@@ -166,7 +166,7 @@ def test_generated_problems_are_the_same_in_every_process(name, monkeypatch):
     found = []
     for hashes in ("1", "2"):
         monkeypatch.setenv("PYTHONHASHSEED", hashes)
-        found.append(entries(name, 40, 7))
+        found.append(entries.__wrapped__(name, 40, 7))
     assert found[0] == found[1]
     assert len({str(entry["question"]) for entry in found[0]}) > 20
 
@@ -210,6 +210,23 @@ def test_own_answers_are_graded_in_the_form_the_file_has(tmp_path, rows, reply, 
     (problem,) = task.load("test")
     assert task.grade(problem, reply).correct is correct
     assert (task.reward(problem, reply) == 1.0) is correct
+
+
+@pytest.mark.parametrize(
+    ("grader", "right", "wrong"),
+    [
+        ("number", "Answer: 2.0", "Answer: 1/2"),
+        ("exact", "Answer: 2", "Answer: 2.0"),
+        ("math", "Answer: 4/2", "Answer: 3"),
+    ],
+)
+def test_a_grader_can_be_chosen(tmp_path, grader, right, wrong):
+    """Of `2`: as a number, as that very text, or as what it is worth."""
+    row = {"prompt": "1 + 1", "completion": "1 + 1 = 2\nAnswer: 2", "answer": "2"}
+    task = get_task(str(lines(tmp_path / "own.jsonl", row)), grader=grader)
+    (problem,) = task.load("test")
+    assert task.grade(problem, right).correct
+    assert not task.grade(problem, wrong).correct
 
 
 def test_every_reasoning_gym_task_grades_its_own_answers_right(monkeypatch):

@@ -206,6 +206,18 @@ def test_disabled_shows_the_start_and_plain_text_reaches_the_base_model():
     assert torch.equal(text, base)
 
 
+def test_what_cannot_be_shown_is_refused():
+    """Two pictures at once, and rows of embeddings, in which the picture's place cannot be found."""
+    model, made = painted("qwen2_5_vl"), batch("qwen2_5_vl")
+    embedded = model.get_input_embeddings()(made["input_ids"])
+    with pytest.raises(ValueError, match="ART needs input_ids"):
+        model(inputs_embeds=embedded, attention_mask=made["attention_mask"])
+    model.add_adapter("second", ArtConfig(start="#ff0000"))
+    model.base_model.set_adapter(["default", "second"])
+    with pytest.raises(ValueError, match=r"one picture at a time, but the active adapters are .*default.*second"):
+        model(**made)
+
+
 def test_two_adapters_in_one_model_each_show_their_own():
     model = painted("qwen2_5_vl")
     model.add_adapter("second", ArtConfig(start="#ff0000", size=(112, 168)))

@@ -13,10 +13,12 @@ import random
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 
+@cache  # a process of its own takes a second or more, and a command asks for the same ones several times
 def entries(name: str, size: int, seed: int) -> list[dict[str, Any]]:
     """`size` entries of the task `name`. Raises `ValueError` where it cannot be made, with what reasoning-gym says."""
     with tempfile.TemporaryDirectory() as folder:
