@@ -7,13 +7,14 @@ Each run is `arttune train --task svamp --start ARTWORK --likeness LEAST` and st
 the same command goes on where it was interrupted. What is printed and drawn is the likeness (MS-SSIM) of the saved PNG
 to its start, the strict accuracy on the test problems and the loss of the last steps. The last column is what a limit
 leaves of the gain over the text alone that the painting without a limit has, its interval from problems and seeds drawn
-again with replacement; the last rows are all artworks together. `--authors` puts others' paintings under the same
-ruler: the start is laid on mid-grey, as theirs were.
+again with replacement, but for draws in which that painting gains nothing; the last rows are all artworks together.
+`--authors` puts others' paintings under the same ruler: the start is laid on mid-grey, as theirs were.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 
 from arttune import Painting, training
 from arttune.compare.cells import Answered
@@ -63,8 +63,9 @@ class Point:
 
 def run(artwork: Path, least: float | None, seed: int, args: argparse.Namespace) -> Exhibit:
     """One run, which is made, gone on with, or there already."""
+    gc.collect()  # the run before leaves a model in reference cycles
     folder = Path(args.out) / f"{artwork.stem}-{'free' if least is None else least}-{seed}"
-    chosen = {"steps": args.steps, "eval_every": args.steps}
+    chosen = {"steps": args.steps, "validation": 0}
     training.complete(
         Settings(start=str(artwork), likeness=least, seed=seed, **chosen), folder, print, Exam.beside(folder)
     )
@@ -126,8 +127,9 @@ def table(points: list[Point], others: list[tuple[str, float, float]]) -> str:
     for point in points:
         share, (low, high) = pooled(point.answered)
         told = "{:.0%} [{:.0%}, {:.0%}]".format(*kept(point, free[point.artwork])) if _gained(point, free) else ""
+        asked = "free" if point.least is None else point.least
         lines.append(
-            f"  {point.artwork:22s}{point.least or 'free':>8} {point.alike:10.3f} {point.change:8.1f}"
+            f"  {point.artwork:22s}{asked:>8} {point.alike:10.3f} {point.change:8.1f}"
             f" {point.loss:7.3f}   {f'{share:.1%} [{low:.1%}, {high:.1%}]':24} {told}"
         )
     lines += [f"  {name:30s} {alike:10.3f} {change:8.1f}" for name, alike, change in others]
@@ -186,9 +188,9 @@ def main() -> None:
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
     points = [measured(artwork, least, args) for artwork in args.artworks for least in leasts]
-    answers = [problem.answer for problem in get_task("svamp").load("test")]
+    answers = [problem.answer for problem in get_task("svamp").load("test")[: Settings().test_limit]]
     guess = max(Counter(answers).values()) / len(answers)
-    print(f"smol, svamp, {args.steps} steps of 8, seeds {args.seeds}; {describe()}, torch {torch.__version__}")
+    print(f"smol, svamp, {args.steps} steps of 8, seeds {args.seeds}; {describe()}")
     every = points + [together(points, least) for least in leasts]
     print(table(every, others))
     print(f"  always the commonest answer: {guess:.1%}")

@@ -94,7 +94,9 @@ def adam(lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> Callable[..., 
 
 
 def muon(lr: float, momentum: float = 0.9, damping: float = 0.1) -> Callable[..., torch.optim.Optimizer]:
-    return lambda params, model: CanvasMuon(params, lr, art_layer(model).family.unit, momentum, damping)
+    return lambda params, model: CanvasMuon(
+        params, lr, unit=art_layer(model).family.unit, momentum=momentum, damping=damping
+    )
 
 
 def unit(m: torch.Tensor) -> torch.Tensor:

@@ -6,12 +6,14 @@ Each run is `arttune train --task svamp --start START [--robust]` and stays in i
 same command goes on where it was interrupted. Its painting is then scored as it is, after JPEG at several qualities
 (colours at half the size, as encoders have it), after a resize there and back, and after a shift by a pixel or two; the
 scores stay there too. The last four harms are stronger than what `--robust` trains through, or of another kind. The
-last column is the difference, tested in pairs.
+last column is the difference, tested in pairs. Intervals and p cover the choice of problems, for these paintings; what
+other seeds might give is seen from what each of these gave, in brackets.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import json
 from collections.abc import Callable
@@ -69,8 +71,9 @@ HARMS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 def run(robust: bool, seed: int, args: argparse.Namespace) -> Path:
     """One run, which is made, gone on with, or there already; its folder."""
+    gc.collect()  # the run before leaves a model in reference cycles
     folder = Path(args.out) / f"{'robust' if robust else 'plain'}-{seed}"
-    chosen = {"steps": args.steps, "eval_every": args.steps, "likeness": args.likeness, "test_limit": args.test}
+    chosen = {"steps": args.steps, "validation": 0, "likeness": args.likeness, "test_limit": args.test}
     training.complete(
         Settings(start=args.start, robust=robust, seed=seed, **chosen), folder, print, Exam.beside(folder)
     )
@@ -114,9 +117,13 @@ def main() -> None:
             robust: [score(folder, harm, loaded, task, problems) for folder in each] for robust, each in folders.items()
         }
     print(f"smol, svamp, {args.steps} steps of 8 from {args.start}, seeds {args.seeds}; {describe()}")
-    print("                       plain                   --robust              difference")
+    print("  after: plain (by seed), --robust (by seed), difference")
     for harm, right in rows.items():
-        told = [f"{share:5.1%} [{low:5.1%}, {high:5.1%}]" for share, (low, high) in map(pooled, right.values())]
+        told = []
+        for each in right.values():
+            share, (low, high) = pooled(each)
+            seeds = ", ".join(f"{one.score['accuracy']:.1%}" for one in each)
+            told.append(f"{share:5.1%} [{low:5.1%}, {high:5.1%}] ({seeds})")
         mean, (low, high), p = paired(shares(right[True]), shares(right[False]))
         told.append(f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], p {p:.2g}")
         print(f"  {harm:18} {'   '.join(told)}")

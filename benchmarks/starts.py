@@ -12,13 +12,13 @@ each seed, were right.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import random
 import statistics
 from pathlib import Path
 
-import torch
 from scipy.stats import t
 
 from arttune.compare.cells import Answered
@@ -33,6 +33,8 @@ from arttune.style.starts import start_pixels
 from arttune.training import complete, opened
 
 FIRST, LAST = slice(30), slice(-30, None)
+KEPT_OUT = 100
+SCRAMBLED = "scrambled"  # the letters of the very poster that a seed's problems make
 INSTRUCTION = "SVAMP\nWrite the calculation, then Answer: and the number."
 
 
@@ -59,8 +61,11 @@ def less(losses: list[float], than: list[float]) -> str:
 
 def run(name: str, start: str, seed: int, args: argparse.Namespace) -> tuple[Lines, Answered]:
     """What a run logged, and how it answered problems kept out."""
+    gc.collect()  # the run before leaves a model in reference cycles
     folder = Path(args.out) / f"seed-{seed}" / name.replace(" ", "-").replace(",", "")
-    chosen = {"steps": args.steps, "eval_every": args.steps, "validation": 100, "max_new_tokens": 64}
+    chosen = {"steps": args.steps, "eval_every": args.steps, "validation": KEPT_OUT, "max_new_tokens": 64}
+    if start == SCRAMBLED:
+        start = f"poster:{scrambled(opened(Settings(seed=seed, **chosen), weightless=True)[0].poster())}"
     # The folders of other seeds are no neighbours: their problems kept out, and what the text alone says, are others.
     complete(Settings(start=start, seed=seed, **chosen), folder, print, Exam.beside(folder, "validation"))
     return read_metrics(folder / METRICS), Answered.of_run(folder)
@@ -75,14 +80,13 @@ def main() -> None:
     reads.add_argument("--plot", type=Path)
     reads.add_argument("--json", type=Path)
     args = reads.parse_args()
-    solved = opened(Settings(), weightless=True)[0].poster()  # as `--start poster` has it, but for validation problems
     starts = {
         "grey": "grey",
         "noise": "noise",
         "clouds": "clouds",
         "a picture": args.picture,
         "poster, two problems": "poster",
-        "its letters scrambled": f"poster:{scrambled(solved)}",
+        "its letters scrambled": SCRAMBLED,
         "poster, an instruction": f"poster:{INSTRUCTION}",
         "those letters scrambled": f"poster:{scrambled(INSTRUCTION)}",
     }
@@ -91,7 +95,7 @@ def main() -> None:
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
     runs = {name: [run(name, start, seed, args) for seed in args.seeds] for name, start in starts.items()}
-    print(f"smol, svamp, {args.steps} steps of 8, seeds {args.seeds}; {describe()}, torch {torch.__version__}")
+    print(f"smol, svamp, {args.steps} steps of 8, seeds {args.seeds}; {describe()}")
     print("  loss of the first and last 30 steps, and how much less than grey's       right of those kept out")
     last, grey = {}, None
     for name, each in runs.items():

@@ -99,8 +99,8 @@ class Arm:
         layer = art_layer(model)
         if self.name == "naive":
             naive = Naive(model.unload(), layer)
-            return naive, CanvasMuon([naive.canvas], 0.02, layer.family.unit)
-        return model, CanvasMuon([layer.canvas().weight], 0.02, layer.family.unit)
+            return naive, CanvasMuon([naive.canvas], 0.02, unit=layer.family.unit)
+        return model, CanvasMuon([layer.canvas().weight], 0.02, unit=layer.family.unit)
 
     def batch(self, problems: list[Problem]) -> Batch:
         """Token ids, mask and labels of the completions alone, padded on the right."""

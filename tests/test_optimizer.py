@@ -33,7 +33,7 @@ def test_missing_directions_stay_missing_and_zero_stays_zero():
     assert torch.allclose(level(matrix, 0.0).double(), u[:, :3] @ vh[:3], atol=1e-2)
     canvas = torch.full((3, 56, 56), 0.5)
     canvas.grad = torch.zeros_like(canvas)
-    CanvasMuon([canvas]).step()
+    CanvasMuon([canvas], unit=28).step()
     assert bool((canvas == 0.5).all())
 
 
@@ -79,11 +79,11 @@ def test_the_rate_is_the_root_mean_square_step_whatever_the_gradients_scale():
 @pytest.mark.parametrize("memory", [0.0, 0.97])
 def test_it_resumes_where_it_stopped(memory):
     canvas = torch.rand(3, 56, 56)
-    ours = CanvasMuon([canvas], memory=memory)
+    ours = CanvasMuon([canvas], unit=28, memory=memory)
     canvas.grad = rand(3, 56, 56)
     ours.step()
     other = canvas.clone()
-    resumed = CanvasMuon([other], lr=1.0)
+    resumed = CanvasMuon([other], lr=1.0, unit=28)
     resumed.load_state_dict(copy.deepcopy(ours.state_dict()))
     for picture, optimizer in ((canvas, ours), (other, resumed)):
         picture.grad = rand(3, 56, 56, seed=1)
@@ -113,7 +113,7 @@ def test_with_a_memory_a_step_is_as_long_as_the_gradients_agree():
 def test_a_memory_weighs_by_scale_and_survives_silence():
     """Gradients a hundred times smaller than earlier ones hardly move the canvas; none at all do not move it."""
     canvas = torch.zeros(3, 56, 56)
-    optimizer = CanvasMuon([canvas], lr=0.01, memory=0.97, momentum=0.0)
+    optimizer = CanvasMuon([canvas], lr=0.01, unit=28, memory=0.97, momentum=0.0)
     moved = []
     for scale in (0.0, 1.0, 0.01, 0.0):
         before = canvas.clone()
@@ -128,7 +128,7 @@ def test_a_memory_weighs_by_scale_and_survives_silence():
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_stops_the_run_and_spoils_nothing(wrong):
     canvases = [rand(3, 56, 56, seed=seed) for seed in (1, 2)]
-    optimizer = CanvasMuon(canvases, memory=0.97)
+    optimizer = CanvasMuon(canvases, unit=28, memory=0.97)
     for canvas in canvases:
         canvas.grad = rand(3, 56, 56)
     optimizer.step()
@@ -142,9 +142,21 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_spoils_nothing(wrong):
     assert str(kept[1]) == str(found[1])
 
 
+def test_a_brushs_step_is_no_shorter_for_a_memory():
+    """Adam's own is already as short as the gradients of a number disagree."""
+    one, other = torch.zeros(40, 11), torch.zeros(40, 11)
+    made = CanvasMuon([one], unit=28), CanvasMuon([other], unit=28, memory=0.97)
+    for step in range(5):
+        for numbers, optimizer in zip((one, other), made, strict=True):
+            numbers.grad = rand(40, 11, seed=step)
+            optimizer.step()
+    assert torch.equal(one, other)
+    assert 0 < made[1].state[other]["agreement"] < 1, "which a limit on steps asks for"
+
+
 def test_a_brushs_numbers_get_torchs_adam():
     ours, theirs = (rand(40, 11).requires_grad_() for _ in range(2))
-    made = CanvasMuon([ours], lr=0.02), torch.optim.Adam([theirs], lr=0.02)
+    made = CanvasMuon([ours], lr=0.02, unit=28), torch.optim.Adam([theirs], lr=0.02)
     for step in range(5):
         for numbers, optimizer in zip((ours, theirs), made, strict=True):
             numbers.grad = rand(40, 11, seed=step) * 10.0 ** -rand(1, 11, seed=9).abs()

@@ -48,7 +48,7 @@ def optimizer(model: PeftModel, rate: float, memory: float) -> torch.optim.Optim
     """The adapter's optimiser; the trainer schedules its rate. `memory` is `CanvasMuon`'s."""
     if named(model) == ART:
         layer = art_layer(model)
-        return CanvasMuon([layer.canvas().weight], rate, layer.family.unit, memory=memory)
+        return CanvasMuon([layer.canvas().weight], rate, unit=layer.family.unit, memory=memory)
     adam = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), rate, weight_decay=0.0)
     adam.register_step_pre_hook(_finite)
     return adam

@@ -54,8 +54,10 @@ class CanvasMuon(torch.optim.Optimizer):
     numbers about the most that they change. `unit` is the side in pixels of one token (`ArtConfig.unit`: 28 or 32);
     `damping` is explained at `level`. With a `memory` above 0 the step is shorter than `lr` by how far the gradients
     disagree: by the length of their momentum over the root mean square length of the gradients themselves, of which the
-    last `1 / (1 - memory)` count. Gradients that agree give 1, unrelated ones 0.27 (at a momentum of 0.9). Adam (Kingma
-    and Ba 2015, arXiv 1412.6980) does that pixel by pixel; here it is one number for the canvas, which `state` keeps as
+    last `1 / (1 - memory)` count. Gradients that agree give 1, unrelated ones 0.27 (at a momentum of 0.9). Momentum
+    begins at zero, so the first step gets 0.19 and those that agree have their full length after some twenty: a
+    warm-up, for a single gradient agrees with itself whatever it is. Adam (Kingma and Ba 2015, arXiv 1412.6980) does
+    that number by number, as it does for a brush; here it is one number for the canvas, which `state` keeps as
     `agreement`.
     """
 
@@ -63,7 +65,8 @@ class CanvasMuon(torch.optim.Optimizer):
         self,
         params: Iterable[Any],
         lr: float = 0.02,
-        unit: int = 28,
+        *,
+        unit: int,
         momentum: float = 0.9,
         damping: float = 0.1,
         memory: float = 0.0,
@@ -98,7 +101,8 @@ class CanvasMuon(torch.optim.Optimizer):
                 move = _adam(self.state[canvas], canvas.grad, group["momentum"])
             length = group["lr"]
             if group["memory"]:
-                length *= _agreement(self.state[canvas], canvas.grad, ahead, group["memory"])
+                agreement = _agreement(self.state[canvas], canvas.grad, ahead, group["memory"])
+                length *= agreement if canvas.dim() == 3 else 1.0  # Adam's own steps are as short as numbers disagree
             canvas.sub_(move, alpha=length)
         return loss
 

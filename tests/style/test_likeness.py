@@ -89,6 +89,15 @@ def test_from_far_away_it_is_taken_back_too(least, noise):
     assert like(2 * kept, picture, artwork) < least
 
 
+def test_next_to_the_artwork_it_is_taken_back_no_further_than_it_must():
+    """So near that what float32 may misjudge is a good part of the room. As it is: rounded, all of this were steps."""
+    picture, artwork = pair(112, noise=0.1)
+    for least in (0.999, 0.9995):
+        kept = share(picture, artwork, least, shown=lambda seen: seen)
+        lacks = [1 - float(likeness(artwork + k * kept * (picture - artwork), artwork)) for k in (1.0, 1.1)]
+        assert lacks[0] <= 1 - least < lacks[1]
+
+
 def test_what_is_like_enough_stays():
     picture, artwork = pair(112, noise=0.01)
     assert share(picture, artwork, 0.9) == 1.0

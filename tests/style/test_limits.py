@@ -80,6 +80,7 @@ def test_a_mask_that_lets_nothing_change_is_said(tmp_path):
     ("given", "says"),
     [
         ({"limit": 300}, "limit is 300; it is a number of levels, 0 to 255"),
+        ({"limit": 0}, "limit is 0, which lets no pixel change"),
         ({"limit": 9, "figure_limit": -1, "mask": "alpha"}, "figure_limit is -1"),
         ({"limit": 9, "figure_limit": 3}, "figure_limit needs a mask"),
         ({"limit": 9, "mask": "alpha"}, "'grey' is no picture file; give a mask file"),

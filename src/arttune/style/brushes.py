@@ -154,9 +154,9 @@ class Strokes:
         flatness = torch.hypot(down[place], across[place]) < 1e-3
         turn = torch.where(flatness, aimless, steep) / math.pi
         zero = torch.zeros(self.number)
-        return torch.stack(
-            [y / self.PLACE, x / self.PLACE, turn, zero, zero, *[*flat[:, place[0], place[1]]] * 2], dim=1
-        )
+        colours = [*flat[:, place[0], place[1]]] * 2
+        begun = torch.stack([y / self.PLACE, x / self.PLACE, turn, zero, zero, *colours], dim=1)
+        return begun.to(artwork.device)
 
     def keep_(self, numbers: torch.Tensor) -> None:
         """Centres are on the canvas, directions in a turn, sizes from half to what windows hold, colours in [0, 1]."""

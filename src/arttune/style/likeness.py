@@ -66,10 +66,11 @@ def share(
     """
     kept, power = 1.0, 2.0
     before: tuple[float, float] | None = None
+    room = max(0.0, 1 - least - ROUNDING)
     for tried in range(GUESSES + HALVES):
         guess = picture if kept == 1.0 else artwork + kept * (picture - artwork)
         lacks = 1 - float(likeness(shown(guess), artwork))
-        if lacks <= 1 - least - ROUNDING:
+        if lacks <= room:
             return kept
         if tried >= GUESSES:
             kept /= 2
@@ -77,5 +78,5 @@ def share(
         if before is not None and lacks < before[1]:
             power = min(2.0, max(0.1, math.log(lacks / before[1]) / math.log(kept / before[0])))
         before = kept, lacks
-        kept *= min(1.0, 0.995 * ((1 - least) / lacks) ** (1 / power))
+        kept *= min(1.0, 0.995 * (room / lacks) ** (1 / power))
     return 0.0

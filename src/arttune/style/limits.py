@@ -34,6 +34,8 @@ def allowed(
     `alpha`, for which the opaque parts of the `start` picture are the figure. Mask and start are cropped to the canvas
     alike, so they must have one shape. Raises `BadInput`.
     """
+    if limit == 0 and not figure_limit:
+        raise BadInput("limit is 0, which lets no pixel change; give levels of 255, such as 24")
     for name, value in (("limit", limit), ("figure_limit", figure_limit)):
         if value is not None and not 0 <= value <= LEVELS:
             raise BadInput(f"{name} is {value}; it is a number of levels, 0 to {LEVELS}")
@@ -55,7 +57,7 @@ def allowed(
         raise BadInput(f"mask {mask!r} is no picture file; give one, or alpha")
     figure = figure_limit or 0
     most = (figure + (limit - figure) * ground).floor().long()
-    if limit and not bool(most.any()):
+    if not bool(most.any()):
         raise BadInput(f"mask {mask} lets no pixel change: all of it is figure; make the ground white")
     return most
 

@@ -6,8 +6,9 @@ and every trainer that calls `backward`, paints with taste.
 
 The price is the dual variable of a limit on likeness: while less than a margin of the room that the limit leaves is
 left, it rises, and the canvas is pulled back more strongly; with more left it falls, and the task has its way. Weights
-are shares of the objective's gradient: a style loss of weight 1 pulls as strongly as the objective where the picture is
-as far from the style as it ever was, and less the nearer it comes.
+are shares of the objective's gradient: a style loss of weight 1 pulls as strongly as the objective where its own
+gradient is as long as it ever was. Those of textures grow shorter the nearer the picture comes to the style; those of
+patches and of variation, which are absolute differences, keep most of their length to the end.
 """
 
 from __future__ import annotations

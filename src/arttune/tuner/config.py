@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from peft.config import PeftConfig
 
 from arttune.families import Family, by_name
+from arttune.given import checked
 from arttune.style.looks import Looks
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ class ArtConfig(Looks, PeftConfig):
         self.peft_type = PEFT_TYPE
         # With no task type PEFT would call the base model and go round the tuner.
         self.task_type: str = self.task_type or "CAUSAL_LM"
+        for name, hint in get_type_hints(Looks).items():
+            value = getattr(self, name)
+            setattr(self, name, checked(name, os.fspath(value) if isinstance(value, os.PathLike) else value, hint))
         if isinstance(self.size, list):
             self.size = (self.size[0], self.size[1])
         if self.family is not None:
@@ -94,9 +98,13 @@ class ArtConfig(Looks, PeftConfig):
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Write `adapter_config.json`, and `art.png` beside it if the config belongs to a canvas."""
-        before, self.start_saved = self.start_saved, True
-        super().save_pretrained(str(save_directory), **kwargs)
-        self.start_saved = before
         painting = getattr(self, "_painting", None)
-        if painting is not None:
-            painting(self._adapter_name).save(Path(save_directory) / "art.png")
+        if painting is None:
+            super().save_pretrained(str(save_directory), **kwargs)
+            return
+        before, self.start_saved = self.start_saved, True
+        try:
+            super().save_pretrained(str(save_directory), **kwargs)
+        finally:
+            self.start_saved = before
+        painting(self._adapter_name).save(Path(save_directory) / "art.png")

@@ -128,7 +128,9 @@ class ArtLayer(nn.Module, BaseTunerLayer):
         fresh = not config.start_saved
         start = config.start if fresh else "grey"
         pixels = start_pixels(start, config.canvas_size, config.ground, config.seed)
-        pixels = pixels.to(next(self.base_layer.parameters()).device)
+        device = next(self.base_layer.parameters()).device
+        if device.type != "meta":  # of a tower whose weights are elsewhere until they are needed
+            pixels = pixels.to(device)
         if config.palette is not None:  # its file may not be there when the adapter is loaded
             config.palette = listed(colours(config.palette))
         made = tools(config, pixels, config.seed, fresh, learns=fresh or not config.inference_mode)
