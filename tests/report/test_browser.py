@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -126,6 +127,18 @@ def test_it_plays_to_the_end_and_stops(browser, runs):
     assert play.text == "Pause"
     WebDriverWait(browser, 20).until(lambda _: play.text == "Play")
     assert browser.find_element("css selector", "output").text == "step 6"
+
+
+def test_a_film_stops_where_another_picture_is_asked_for(browser, runs):
+    opened(browser, runs / "free" / "gallery.html")
+    play = browser.find_element("css selector", "[data-play]")
+    browser.execute_script("const s = document.querySelector('input[type=range]'); s.value = s.min")
+    play.click()
+    browser.find_element("css selector", "[data-show=start]").click()
+    assert play.text == "Play"
+    picture = browser.find_element("css selector", ".picture")
+    time.sleep(0.6)  # two frames' time
+    assert picture.get_attribute("src") == picture.get_attribute("data-start")
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1400])
