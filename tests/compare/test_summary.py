@@ -11,6 +11,9 @@ from arttune.compare.cells import Answered, Result
 from arttune.compare.plan import Cell
 from arttune.compare.summary import by_task, markdown, paired, pairs, plot, pooled, shares
 from arttune.evaluate import wilson
+from report.test_plots import kept
+
+__all__ = ["kept"]
 
 
 def answered(right: list[bool], task: str = "t", adapter: str = "art", seed: int = 0) -> Answered:
@@ -63,7 +66,7 @@ def test_seeds_are_averaged_before_problems_are_compared():
     assert shares([answered([True, False]), answered([True, True])]).tolist() == [1.0, 0.5]
 
 
-def test_the_table_has_every_arm_and_task(tmp_path):
+def test_the_table_and_the_plot_have_every_arm_and_task(tmp_path, kept):
     found = {
         Cell("none", 0): Result([answered([False] * 8), answered([False] * 4, "u")]),
         Cell("art", 0): Result([answered([True] * 8), answered([True] * 4, "u")], 0.02, 100, 2048, 12.0),
@@ -91,4 +94,10 @@ def test_the_table_has_every_arm_and_task(tmp_path):
     assert "| 0.02 (0.01, 0.02) |" in art
     assert any("| 0.001 |" in line for line in lines)
     plot(found, tmp_path / "plot.png", "title")
-    assert (tmp_path / "plot.png").stat().st_size > 5000
+    first, second = kept[0].axes
+    assert [axis.get_title() for axis in (first, second)] == ["t", "u"]
+    assert [text.get_text() for text in first.get_yticklabels()] == ["lora", "art", "text only"]
+    interval, mean, seeds = first.lines[3:6]
+    assert interval.get_xdata() == pytest.approx([50.5, 89.8], abs=0.05)
+    assert (list(mean.get_xdata()), list(seeds.get_xdata())) == ([75.0], [100.0, 50.0])
+    assert {one for line in (interval, mean, seeds) for one in line.get_ydata()} == {1}
