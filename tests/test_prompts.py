@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from PIL import Image
 
 import zoo
 from arttune import ArtConfig, prepare
 from arttune.errors import BadInput
 from arttune.families import FAMILIES
-from arttune.prompts import PAD, fix_template, placeholder, with_picture, with_tools
+from arttune.prompts import PAD, fix_template, placeholder, with_picture, with_tools, without_picture
 
 TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 2 + 2?"}]
 
@@ -66,6 +66,22 @@ def test_prepare_knows_the_columns_of_trl(columns, touched):
     prepared = prepare(Dataset.from_list([columns]), zoo.tokenizer(), ArtConfig(family="qwen2_5_vl"))
     for name in columns:
         assert str(prepared[0][name]).count(PAD) == (64 if name in touched else 0), name
+
+
+def test_prepare_takes_a_stream_and_one_split():
+    config, row = ArtConfig(family="qwen2_5_vl"), {"prompt": TURNS, "completion": "4"}
+    stream = prepare(Dataset.from_list([row] * 3).to_iterable_dataset(), zoo.tokenizer(), config)
+    assert [str(one["prompt"]).count(PAD) for one in stream] == [64] * 3
+    both = DatasetDict(train=Dataset.from_list([row]), test=Dataset.from_list([row]))
+    with pytest.raises(BadInput, match="one split of the data set; it has train, test"):
+        prepare(both, zoo.tokenizer(), config)
+    parts = [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
+    with pytest.raises(BadInput, match="must be a string"):
+        prepare(Dataset.from_list([{"messages": parts}]), zoo.tokenizer(), config)
+
+
+def test_the_picture_goes_as_it_came():
+    assert without_picture(with_picture(TURNS, 64)) == TURNS
 
 
 def test_a_string_that_a_template_made_has_the_picture_where_the_template_puts_it():
