@@ -228,7 +228,8 @@ class ArtModel(BaseTuner):
         reenters = bool(settings.get("use_reentrant", True))
         if reenters:
             warnings.warn(
-                "gradient checkpointing with use_reentrant=True runs every row whole, which takes far longer; give "
+                "gradient checkpointing with use_reentrant=True runs every row whole, which takes far longer, and the "
+                "style `tower` has no effect; give "
                 'gradient_checkpointing_kwargs={"use_reentrant": False}',
                 stacklevel=2,
             )
