@@ -138,7 +138,7 @@ def _shown(one: Exhibit, number: int) -> dict[str, Any]:
         "objective": f"{settings.objective}, {settings.steps} steps of {settings.rows}",
         "scores": [_scored("text only", before), _scored("with the painting", after)],
         "painting": _uri((one.folder / PICTURE).read_bytes(), "png"),
-        "sign": _small(one.painting.picture),  # of the way to it, on a page of several
+        "thumbnail": _small(one.painting.picture),  # for the list that opens a page of several
         "start": _exact(Painting(one.start).picture),
         "change": _change(one.start, one.painting.pixels),
         "facts": _facts(one),
