@@ -65,6 +65,11 @@ def publish(run: Path, name: str) -> None:
     """The scores, tests, plots and table of a finished comparison."""
     file = DOCS / "compare.json"
     told, found = (json.loads(path.read_text(encoding="utf-8")) for path in (file, run / "compare.json"))
+    plan = Comparison.read(run / CONFIG)
+    if len(found["scores"]) != len(plan.cells()) * (1 + len(plan.also)):
+        raise SystemExit(
+            f"{run / 'compare.json'} lacks cells that are there; run the comparison again, which adds them"
+        )
     for key, ours in found.items():
         told[key] = [one for one in told[key] if one["recipe"] != name] + [one | {"recipe": name} for one in ours]
     write_whole(file, json.dumps(told, indent=1) + "\n")

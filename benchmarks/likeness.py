@@ -25,7 +25,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from arttune import Painting, training
-from arttune.compare.cells import Answered
+from arttune.compare.result import Answered
 from arttune.compare.summary import pooled
 from arttune.errors import BadInput
 from arttune.finishing import Exam

@@ -25,7 +25,7 @@ from PIL import Image
 
 from arttune import Painting, training
 from arttune.canvas import LEVELS, pixels_of, to_uint8
-from arttune.compare.cells import Answered
+from arttune.compare.result import Answered
 from arttune.compare.summary import paired, pooled, shares
 from arttune.evaluate import Decoding, evaluate
 from arttune.finishing import Exam

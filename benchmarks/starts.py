@@ -21,7 +21,7 @@ from pathlib import Path
 
 from scipy.stats import t
 
-from arttune.compare.cells import Answered
+from arttune.compare.result import Answered
 from arttune.evaluate import wilson
 from arttune.finishing import Exam
 from arttune.machine import describe

@@ -29,10 +29,13 @@ install() {
 }
 
 serve() {
+    [ $# -gt 0 ] || { echo "serve needs a MODEL: smol, a folder, or a cached hub id" >&2; exit 2; }
     install
     model="$1"; shift
     if [ "$model" = smol ]; then  # only arttune knows where that is
-        model="$("$here/.venv/bin/python" -c "from arttune.models import source_of; print(source_of('smol'))")"
+        python="$here/.venv/bin/python"
+        [ -x "$python" ] || python="${PYTHON:-python3}"  # installed elsewhere
+        model="$("$python" -c "from arttune.models import source_of; print(source_of('smol'))")"
         set -- --served-model-name smol "$@"
     fi
     # The default takes nearly all memory for the cache.

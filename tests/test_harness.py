@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 
 from arttune import harness
-from arttune.canvas import Painting
+from arttune.canvas import Painting, Provenance
 from arttune.errors import BadInput
 from arttune.prompts import placeholder
 from arttune.scoring import Request, open_request
@@ -107,6 +108,19 @@ def test_what_it_does_not_take_is_refused(tiny_folder, art):
         harness.ArtLM(str(tiny_folder), str(art), batch_size="auto")
     plain, shown = harness.ArtLM(str(tiny_folder)), harness.ArtLM(str(tiny_folder), str(art))
     assert plain.tokenizer_name != shown.tokenizer_name
+
+
+def test_a_painting_is_shown_to_the_model_it_was_painted_for(tiny_folder, art, tmp_path, caplog):
+    """That is the default; another is warned of."""
+    made = Provenance(model=str(tiny_folder), family="qwen2_5_vl")
+    Painting(Painting.load(art).pixels, made).save(tmp_path / "made.png")
+    shown = harness.ArtLM(painting=str(tmp_path / "made.png"))
+    assert shown.model.get_base_model().name_or_path == str(tiny_folder)
+    assert "painted for" not in caplog.text
+    other = tmp_path / "other"
+    shutil.copytree(tiny_folder, other)
+    harness.ArtLM(str(other), str(tmp_path / "made.png"))
+    assert f"was painted for {tiny_folder}, not for {other}" in caplog.text
 
 
 def test_a_cut_picture_is_refused(tiny_folder, art):

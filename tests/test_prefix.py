@@ -25,6 +25,8 @@ def test_shared_length():
     assert shared_length(ids, mask, 1) == 1
     left = torch.tensor([[0, 1, 1, 1, 1]] + [[1, 1, 1, 1, 1]] * 2)
     assert shared_length(ids, left) == 0
+    start = torch.tensor([[1, 2, 0, 0, 0], [1, 2, 3, 4, 0], [1, 2, 3, 4, 5]])
+    assert shared_length(start, (start > 0).long()) == 1, "also one that all others begin with"
     same = ids[:1].expand(3, -1)
     assert shared_length(same, torch.ones_like(same)) == 4, "every row keeps a token of its own"
 

@@ -93,6 +93,16 @@ def test_it_finds_what_a_run_would(tiny_folder, problems):
     for objective in ("sft", "grpo"):
         with pytest.raises(BadInput, match=r"trl: .*epoch_count"):
             rehearse(settings(tiny_folder, problems, objective=objective, trl="epoch_count=3"))
+    for trl, complaint in (
+        ("max_steps=9", "a setting of the run; use --steps"),
+        ("per_device_train_batch_size=9", "use --batch-size"),
+        ("weight_decay=0.1", "would do nothing, for the optimiser is arttune's"),
+    ):
+        with pytest.raises(BadInput, match=complaint):
+            rehearse(settings(tiny_folder, problems, trl=trl))
+    many = {"objective": "grpo", "batch_size": 8, "generations": 4, "trl": "steps_per_generation=64"}
+    with pytest.raises(BadInput, match=r"a step takes .* problems .* if trl does not say otherwise"):
+        rehearse(settings(tiny_folder, problems, **many))
     with pytest.raises(BadInput, match=r"nowhere.*cannot be imported"):
         rehearse(settings(tiny_folder, problems, objective="grpo", rewards="nowhere:points"))
     with pytest.raises(BadInput, match=r"rewards: json:loads failed on"):

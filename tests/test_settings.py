@@ -103,6 +103,7 @@ def test_a_tracker_is_needed_to_train_but_not_to_read_the_run(tmp_path):
 
 def test_named_values_are_yaml_and_may_be_lists():
     text = "loss_type=dr_grpo, reward_weights=[1, 0.5],chat_template_kwargs={enable_thinking: false, x: 1} ,beta=0.1,"
+    assert named_values("trl", "epsilon=2e-1,delta=-1.5E+3") == {"epsilon": 0.2, "delta": -1500.0}
     assert named_values("trl", text) == {
         "loss_type": "dr_grpo",
         "reward_weights": [1, 0.5],

@@ -13,6 +13,7 @@ import yaml
 
 from arttune.errors import BadInput
 
+SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
@@ -28,7 +29,9 @@ def named_values(setting: str, text: str | None) -> dict[str, Any]:
             raise BadInput(f"{setting}: {part.strip()!r} has no value; write name=value,name=value")
         if name:
             try:
-                found[name.strip()] = yaml.safe_load(value)
+                read = yaml.safe_load(value)
+                # YAML takes 1e-3, without a dot, for text.
+                found[name.strip()] = float(read) if isinstance(read, str) and SCIENTIFIC.fullmatch(read) else read
             except yaml.YAMLError:
                 raise BadInput(
                     f"{setting}: {part.strip()!r} is not readable; write name=value,name=[value,value]"

@@ -9,6 +9,7 @@ Releases after 0.4.13 find the model by themselves (`lm-eval run --model arttune
 from __future__ import annotations
 
 import hashlib
+import logging
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from arttune.evaluate import plainly
 from arttune.loading import load
 from arttune.models import load_model
 from arttune.prompts import START, fix_template, placeholder, with_picture
-from arttune.scoring import painting_file
+from arttune.scoring import of_another, painting_file
 from arttune.tuner import art_layer
 
 __all__ = ["ArtLM", "cli_evaluate"]
@@ -39,13 +40,16 @@ TAKEN = (
 class ArtLM(HFLM):  # type: ignore[misc]  # the harness has no types
     """The harness's transformers model that looks at a painting.
 
-    `pretrained` is what `arttune eval --model` takes, `painting` a PNG or run folder (none: the text alone), `dtype`
-    bfloat16, float32 or auto, the faster here; `TAKEN` are as with `hf`. The picture stands in the first user turn, or,
-    without a chat template, before everything else. Likelihoods are those of a text behind the picture, so a task whose
-    requests have no context, or are whole documents, is refused. Raises `BadInput`.
+    `pretrained` is what `arttune eval --model` takes, by default the painting's own model or else smol; `painting` a
+    PNG or run folder (none: the text alone); `dtype` bfloat16, float32 or auto, the faster here; `TAKEN` are as with
+    `hf`. The picture stands in the first user turn, or, without a chat template, before everything else. Likelihoods
+    are those of a text behind the picture, so a task whose requests have no context, or are whole documents, is
+    refused. Raises `BadInput`.
     """
 
-    def __init__(self, pretrained: str = "smol", painting: str | None = None, dtype: str = "auto", **rest: Any) -> None:
+    def __init__(
+        self, pretrained: str | None = None, painting: str | None = None, dtype: str = "auto", **rest: Any
+    ) -> None:
         unknown = sorted(set(rest) - {*TAKEN, "device"})
         if unknown:
             raise BadInput(
@@ -56,7 +60,11 @@ class ArtLM(HFLM):  # type: ignore[misc]  # the harness has no types
             raise BadInput("batch_size auto is tried out on texts without the picture; give a number")
         art = painting_file(painting) if painting else None
         made = Painting.load(art).provenance if art else None
+        pretrained = pretrained or (made and made.model) or "smol"
         loaded = load_model(pretrained, dtype)
+        if art is not None:
+            for warning in of_another(art, "painted", made.model if made else None, pretrained, loaded):
+                logging.getLogger(__name__).warning(warning)
         fix_template(loaded.tokenizer, made.template if made else {})
         model = loaded.model
         model.generation_config = plainly(model.generation_config, loaded.tokenizer.pad_token_id)

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from arttune._version import __version__
 from arttune.attention import PLAIN
+from arttune.errors import BadInput
 from arttune.widening import widen
 
 PRECISIONS = ("auto", "bfloat16", "float32")
@@ -28,8 +29,13 @@ LARGEST_MMAP_THRESHOLD = 32 * 2**20  # on 64 bits; more is refused
 
 
 def device() -> str:
-    """Where models go: `ARTTUNE_DEVICE`, else the GPU if there is one, else the CPU."""
-    return os.environ.get("ARTTUNE_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    """Where models go: `ARTTUNE_DEVICE`, else the GPU if there is one, else the CPU. Raises `BadInput`."""
+    named = os.environ.get("ARTTUNE_DEVICE")
+    if named and named.startswith("cuda:") and named != "cuda:0":
+        raise BadInput(
+            f"ARTTUNE_DEVICE is {named}, but trainers take the first GPU; choose one by CUDA_VISIBLE_DEVICES"
+        )
+    return named or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def precision(name: str) -> str:

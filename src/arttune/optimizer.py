@@ -101,8 +101,10 @@ class CanvasMuon(torch.optim.Optimizer):
                 move = _adam(self.state[canvas], canvas.grad, group["momentum"])
             length = group["lr"]
             if group["memory"]:
-                agreement = _agreement(self.state[canvas], canvas.grad, ahead, group["memory"])
-                length *= agreement if canvas.dim() == 3 else 1.0  # Adam's own steps are as short as numbers disagree
+                if canvas.dim() == 3:
+                    length *= _agreement(self.state[canvas], canvas.grad, ahead, group["memory"])
+                else:  # Adam's own steps are as short as the gradients of a number disagree
+                    self.state[canvas]["agreement"] = 1.0
             canvas.sub_(move, alpha=length)
         return loss
 

@@ -49,7 +49,8 @@ def shared_length(input_ids: torch.Tensor, attention_mask: torch.Tensor, most: i
     if batch < 2 or not bool(attention_mask[:, 0].all()):
         return 0
     same = (input_ids == input_ids[:1]).all(dim=0) & attention_mask.bool().all(dim=0)
-    return min(int(same.long().cumprod(0).sum()), length - 1 if most is None else min(most, length - 1))
+    most = min(length if most is None else most, int(attention_mask.sum(dim=1).min()) - 1)
+    return min(int(same.long().cumprod(0).sum()), most)
 
 
 def left_aligned(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, ...]:

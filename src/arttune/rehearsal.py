@@ -18,6 +18,7 @@ from arttune import adapters, training
 from arttune.evaluate import Decoding
 from arttune.machine import precision, total_memory
 from arttune.models import Loaded
+from arttune.objectives.grpo import MODEL
 from arttune.prompts import PAD, lengths, with_picture
 from arttune.settings import Settings
 from arttune.style.brushes import brush
@@ -142,7 +143,7 @@ def rehearse(settings: Settings) -> Rehearsal:
     row = prompts.longest + most + shown
     scoring = Decoding(most)
     scored = min(len(problems.test), scoring.batch_size, max(1, scoring.batch_tokens // row))
-    asked = max(settings.rows if sampling else 0, scored)
+    asked = max(settings.rows if sampling and settings.rollouts == MODEL else 0, scored)
     memory = Memory(
         weights=parameters * size,
         trained=trained * 16,

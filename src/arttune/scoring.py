@@ -132,17 +132,18 @@ def open_request(request: Request) -> Ready:
             raise BadInput(
                 f"{weights} was trained for {trained_on} and does not fit {request.model}; name its model with --model"
             ) from error
-        warnings += _of_another(weights, "trained", trained_on, request.model, loaded)
+        warnings += of_another(weights, "trained", trained_on, request.model, loaded)
         return Ready(request, task, problems, loaded, seeing, template=template, warnings=warnings)
     if art is None:
         return Ready(request, task, problems, loaded, loaded.model, template=template, warnings=warnings)
     model = load(loaded.model, art)
-    warnings += _of_another(art, "painted", made.model if made else None, request.model, loaded)
+    warnings += of_another(art, "painted", made.model if made else None, request.model, loaded)
     tokens = art_layer(model).configs["default"].tokens
     return Ready(request, task, problems, loaded, model, tokens, art, template, warnings)
 
 
-def _of_another(adapter: Path, made: str, model: str | None, asked: str, loaded: Loaded) -> list[str]:
+def of_another(adapter: Path, made: str, model: str | None, asked: str, loaded: Loaded) -> list[str]:
+    """A warning where an adapter was `made` ("painted", "trained") for a model other than the `asked` one."""
     if model in (None, asked, loaded.model.name_or_path):
         return []
     return [f"{adapter} was {made} for {model}, not for {asked}; it may do nothing here"]

@@ -54,7 +54,8 @@ class Settings(Looks):
     trust: float = setting(
         0.02,
         "Nats a token by which a step of grpo may change what the model says, at the peak rate and where gradients "
-        "agree; the rest is taken back. 0: no limit, and then a learning_rate of 0.002 or less.",
+        "agree; the rest is taken back. A picture's alone, not lora's. 0: no limit, and then a learning_rate of 0.002 "
+        "or less.",
     )
     trl: str | None = setting(None, "Further arguments of TRL's config: loss_type=dr_grpo,scale_rewards=none.")
     template: str | None = setting(None, "Arguments of the model's chat template: enable_thinking=false.")

@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from arttune.compare.cells import Answered, Result
 from arttune.compare.plan import Cell
+from arttune.compare.result import Answered, Result
 from arttune.compare.summary import by_task, markdown, paired, pairs, plot, pooled, shares
 from arttune.evaluate import wilson
 from report.test_plots import kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,6 +89,16 @@ def test_a_short_step_is_left_alone(tmp_path):
     assert 0 < logged["trust/change"] < 1
     assert logged["trust/kept"] == 1
     assert torch.equal(watched.kept, watched.optimised)
+
+
+@pytest.mark.parametrize("wrong", [math.inf, math.nan, 1e9])
+def test_of_a_step_that_will_not_do_however_short_nothing_is_kept(tmp_path, monkeypatch, wrong):
+    watched, logged = one_step(tmp_path, 0.02)
+    state = {watched.canvas.weight: {"agreement": logged["trust/agreement"]}}
+    monkeypatch.setattr(watched, "_change", lambda made, share: wrong)
+    watched.on_optimizer_step(optimizer=SimpleNamespace(param_groups=[{"lr": 0.02, "initial_lr": 0.02}], state=state))
+    assert torch.equal(watched.kept, watched.before)
+    assert state[watched.canvas.weight]["kept"] > 0, "the next one is tried all the same"
 
 
 def test_a_step_whose_completions_are_all_masked_is_no_failure(tmp_path):

@@ -259,6 +259,16 @@ def test_every_reasoning_gym_task_grades_its_own_answers_right(monkeypatch):
     assert len(unmade) <= 2, unmade
 
 
+def test_what_is_trained_on_is_not_scored_on(tmp_path):
+    rows = [{"prompt": str(i % 7), "answer": "a"} for i in range(20)]
+    task = get_task(
+        str(lines(tmp_path / "own.jsonl", *rows, {"prompt": "x", "answer": "a"}, {"prompt": "y", "answer": "a"}))
+    )
+    train, test = ([p.question for p in task.load(split)] for split in ("train", "test"))
+    assert test == ["y"]
+    assert not {*train} & {*test}
+
+
 def test_the_kept_fifth_of_your_file_is_spread_over_it(tmp_path):
     path = lines(tmp_path / "own.jsonl", *({"prompt": str(i), "answer": "a"} for i in range(12)))
     task = get_task(str(path))

@@ -65,7 +65,7 @@ class Run:
         done, path = self.folder / f"{stage}.done", self.folder / f"{stage}.pt"
         first = 0
         if path.is_file():
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
             part.load_state_dict(state["weights"])
             if done.is_file():
                 return

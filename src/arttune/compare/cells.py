@@ -17,6 +17,7 @@ from arttune import adapters, training
 from arttune.compare import controls
 from arttune.compare.origin import fingerprints, hold_to
 from arttune.compare.plan import CONTROLS, Cell, Comparison
+from arttune.compare.result import Answered, Result
 from arttune.errors import BadInput, Failed
 from arttune.evaluate import Z95, Decoding, evaluate
 from arttune.finishing import Exam
@@ -30,8 +31,6 @@ from arttune.records import (
     RESULTS,
     WEIGHTS,
     read_metrics,
-    read_samples,
-    read_scores,
     write_lines,
     write_whole,
 )
@@ -43,37 +42,6 @@ from arttune.tuner import ArtConfig
 CONFIG, DONE, ASTRAY = "comparison.yaml", "cell.json", "astray.txt"
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A score, and which problems were got right."""
-
-    score: dict[str, Any]
-    right: list[bool]
-
-    @classmethod
-    def of_run(cls, folder: Path) -> Answered:
-        """How the adapter of a finished run answered."""
-        return cls(read_scores(folder)[-1], [line["trained"]["correct"] for line in read_samples(folder)])
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished cell: how it answered the task, and what else it was asked; what it took."""
-
-    answered: list[Answered]
-    rate: float | None = None
-    parameters: int = 0  # trained
-    size: int = 0  # bytes to ship
-    seconds: float = 0.0  # of training
-    made: dict[str, str] = field(default_factory=dict)  # on what machine, with what versions, when
-
-    @classmethod
-    def read(cls, path: Path) -> Result:
-        """From the file of a finished cell."""
-        held = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**held | {"answered": [Answered(**one) for one in held["answered"]]})
 
 
 class Astray(Exception):
@@ -99,7 +67,7 @@ def compare(
     """
     plan = _same(plan, out)
     hall = Hall(plan, out, say)
-    missing = not all((out / cell.folder / DONE).is_file() for cell in plan.cells())
+    missing = not all(hall.done(cell) for cell in plan.cells())
     if missing:
         hall.check()
     out.mkdir(parents=True, exist_ok=True)
@@ -107,11 +75,15 @@ def compare(
     if missing:
         hold_to(out, hall.fingerprints())
     while True:
-        found: dict[Cell, Result] = {}
+        found = {cell: Result.read(out / cell.folder / DONE) for cell in plan.cells() if hall.done(cell)}
+        if found:
+            shown(found)  # once: what is written of them is never less than what there is
         try:
             for cell in plan.cells():
-                found[cell] = hall.result(cell)
-                shown(found)
+                if cell not in found:
+                    made = found | {cell: hall.result(cell)}
+                    found = {one: made[one] for one in plan.cells() if one in made}
+                    shown(found)
             return found
         except Astray as error:
             say(str(error))
@@ -189,13 +161,16 @@ class Hall:
             found.append((task, asked))
         return found
 
+    def done(self, cell: Cell) -> bool:
+        """Whether a cell is finished."""
+        return (self.out / cell.folder / DONE).is_file()
+
     def result(self, cell: Cell) -> Result:
-        """That of a cell, which is there already or is made. Raises `Astray` where it cannot be made like this."""
+        """That of a cell, which is made. Raises `Astray` where it cannot be made like this."""
         path = self.out / cell.folder / DONE
-        if not path.is_file():
-            made = self.control(cell) if cell.name in CONTROLS else self.trained(cell)
-            path.parent.mkdir(exist_ok=True)
-            write_whole(path, json.dumps(asdict(replace(made, made=circumstances()))) + "\n")
+        made = self.control(cell) if cell.name in CONTROLS else self.trained(cell)
+        path.parent.mkdir(exist_ok=True)
+        write_whole(path, json.dumps(asdict(replace(made, made=circumstances()))) + "\n")
         return Result.read(path)
 
     def control(self, cell: Cell) -> Result:
@@ -209,7 +184,9 @@ class Hall:
                 return int(found.score["correct"])
 
             put = controls.wording(self.plan, cell, loaded, self.canvas, problems, right)
-            return Result([self._answered(model, tokens, cell, *each, put) for each in self.tasks])
+            answered = [self._answered(model, tokens, cell, *each, put) for each in self.tasks]
+        plain, asked = problems.test[0].question, put(problems.test[0]).question
+        return Result(answered, wording=asked.removeprefix(plain).strip() if cell.name == "instruction" else None)
 
     def trained(self, cell: Cell) -> Result:
         """The scores of an adapter, which is trained first."""
@@ -226,6 +203,7 @@ class Hall:
             raise Astray(f"{cell.name} went astray at {rate:g}; all its seeds are trained at another rate") from error
         answered = [Answered.of_run(folder)]
         if self.plan.also:
+            gc.collect()  # the run's model, before another is loaded
             model = adapters.reloaded(self.opened[1].model, cell.name, folder)
             tokens = self.canvas.tokens if cell.name == adapters.ART else 0
             answered += [self._answered(model, tokens, cell, *each) for each in self.tasks[1:]]

@@ -17,10 +17,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from arttune.adapters import ART
-from arttune.compare.cells import Answered, Result
 from arttune.compare.plan import CONTROLS, Cell
+from arttune.compare.result import Answered, Result
 from arttune.evaluate import wilson
-from arttune.records import METRICS, read_metrics
+from arttune.records import METRICS, read_metrics, write_whole
 from arttune.report import learning_curves
 from arttune.report.plots import ACCENT, INK, Lines
 
@@ -54,8 +54,8 @@ def write(found: Found, out: Path, title: str, rates: Mapping[str, Sequence[floa
     tests = {task: pairs(arm) for task, arm in arms.items()}
     told = [{"task": task} | test for task, made in tests.items() for test in made]
     text = json.dumps({"scores": scores, "pairs": told}, indent=2) + "\n"
-    (out / "compare.json").write_text(text, encoding="utf-8")
-    (out / "compare.md").write_text(markdown(found, tests, title, rates), encoding="utf-8")
+    write_whole(out / "compare.json", text)
+    write_whole(out / "compare.md", markdown(found, tests, title, rates))
     plot(found, out / "compare.png", title)
     runs: dict[str, list[Lines]] = {}
     for cell in found:
@@ -73,6 +73,7 @@ def _beside(result: Result, answered: Answered) -> dict[str, Any]:
         "training_seconds": round(result.seconds, 1),
         "tokens_a_request": round(_tokens(answered), 1),
         "right": "".join("01"[one] for one in answered.right),  # problem by problem
+        **({"wording": result.wording} if result.wording else {}),
     } | result.made
 
 
@@ -164,7 +165,9 @@ def markdown(
                 f"{np.mean([_tokens(one) for one in answered]):.0f}",
             ]
             lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", NOTE]) + "\n"
+    best = [result.wording for result in found.values() if result.wording]
+    notes = [NOTE, *(f"The best instruction: `{' '.join(one.split())}`" for one in best)]
+    return "\n".join([*lines, "", " ".join(notes)]) + "\n"
 
 
 def _rate(chosen: float | None, tried: Sequence[float]) -> str:

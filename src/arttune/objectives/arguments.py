@@ -14,6 +14,27 @@ from arttune.given import named_values
 from arttune.objectives.studio import Problems
 from arttune.settings import Settings
 
+# Arguments of TRL that are settings of a run, by those; and those of its own optimiser, which does not run here.
+OURS = {
+    "output_dir": "out",
+    "max_steps": "steps",
+    "per_device_train_batch_size": "batch_size",
+    "gradient_accumulation_steps": "accumulate",
+    "learning_rate": "learning_rate",
+    "lr_scheduler_type": "schedule",
+    "warmup_steps": "warmup",
+    "eval_steps": "eval_every",
+    "seed": "seed",
+    "report_to": "report_to",
+    "num_generations": "generations",
+    "max_completion_length": "max_new_tokens",
+    "temperature": "temperature",
+    "beta": "beta",
+}
+IDLE = dict.fromkeys(
+    ("optim", "optim_args", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"), "the optimiser is arttune's"
+) | {"train_sampling_strategy": "batches are of rows of like length"}
+
 
 def configured(
     kind: Callable[..., Any],
@@ -26,6 +47,11 @@ def configured(
     """TRL's config `kind` of a run in `folder`: what all have, then its `own`, then the user's. Raises `BadInput`."""
     common = _common(settings, folder, device, bool(problems.validation))
     further = named_values("trl", settings.trl)
+    for name in further:
+        if name in OURS:
+            raise BadInput(f"trl: {name} is a setting of the run; use --{OURS[name].replace('_', '-')}")
+        if name in IDLE:
+            raise BadInput(f"trl: {name} would do nothing, for {IDLE[name]}")
     try:
         args = kind(**(common | own | further))
     except (TypeError, ValueError) as error:

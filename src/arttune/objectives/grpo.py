@@ -57,12 +57,6 @@ class Unmoved(Listener):
 
 def arguments(settings: Settings, problems: Problems, folder: Path, device: torch.device) -> GRPOConfig:
     """Those of the trainer. Raises `BadInput`, also for too few problems."""
-    groups = settings.rows // settings.generations
-    if len(problems.train) < groups:
-        raise BadInput(
-            f"a step takes {groups} problems (batch_size times accumulate over generations), but there are only "
-            f"{len(problems.train)} to train on; use a smaller batch_size"
-        )
     _, weights = rewards(settings.rewards, problems.task, problems.train)
     own = {
         "num_generations": settings.generations,
@@ -72,7 +66,14 @@ def arguments(settings: Settings, problems: Problems, folder: Path, device: torc
         "beta": settings.beta or 0.0,
         "reward_weights": weights,
     }
-    return configured(GRPOConfig, settings, problems, folder, device, own)
+    args = configured(GRPOConfig, settings, problems, folder, device, own)
+    groups = args.generation_batch_size // args.num_generations
+    if len(problems.train) < groups:  # TRL would leave out what it cannot sample at once, and end with nothing done
+        raise BadInput(
+            f"a step takes {groups} problems (batch_size times accumulate over generations, if trl does not say "
+            f"otherwise), but there are only {len(problems.train)} to train on; use a smaller batch_size"
+        )
+    return args
 
 
 def check(settings: Settings, problems: Problems, folder: Path, device: torch.device) -> None:

@@ -8,6 +8,7 @@ So after each step some of its completions are scored again, and if the step was
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from arttune.tuner import Canvas
 
 ROWS = 16  # completions of each process that are scored again: so many or, where they do not divide, up to twice that
 TRIES = 8  # a long step changes less than the square of its length says, so what is left of it may still be too long
+LEAST = 1e-3  # of a step is tried in the next one, or a single bad step would end all
 ENOUGH = 1.25  # times the limit is within what sixteen completions can tell
 
 
@@ -58,6 +60,10 @@ class Trust(TrainerCallback):
         `shorter` is what the optimiser made of the whole step.
         """
         made = self.canvas.settle().detach().clone()
+        if not self.said.numel():  # of completions that were all cut off: nothing tells how far it is
+            kept = float(state.get("kept", 1.0))
+            self.canvas.weight.copy_(self.before.lerp(made, kept))
+            return kept, 0.0
         # What is kept of a step is near what was kept of the last one. That lies with the optimiser's state, so that a
         # resumed run tries the same.
         kept = min(1.0, 2 * state.get("kept", 1.0))
@@ -65,9 +71,11 @@ class Trust(TrainerCallback):
         for _try in range(TRIES):
             if change <= ENOUGH * self.limit:
                 break
-            kept *= (self.limit / change) ** 0.5
+            kept *= (self.limit / change) ** 0.5 if math.isfinite(change) else 0.1
             change = self._change(made, kept / shorter)
-        state["kept"] = kept
+        state["kept"] = max(kept, LEAST)
+        if not change <= ENOUGH * self.limit:  # nothing of it will do
+            kept = change = 0.0
         self.canvas.weight.copy_(self.before.lerp(made, kept))
         return kept, change
 

@@ -16,7 +16,9 @@ from rewards take the number itself.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
+import inspect
 import json
 import os
 import sys
@@ -40,7 +42,8 @@ MESSAGES = "must be a list of messages, each with a role and a text content"
 def custom(path: Path, test: Path | None = None, grader: str | None = None, reward: str | None = None) -> Task:
     """The task in the file `path`.
 
-    `test` is the file to score on; without it every fifth line of `path` is kept for that. `grader` is `number`,
+    `test` is the file to score on; without it every fifth line of `path` is kept for that, but for what is also asked
+    in one of the others. `grader` is `number`,
     `exact` or `math`, by default `number` if all answers are numbers and else `exact`; `reward` is `module:function`
     and takes the grader's place. Raises `BadInput` naming the file and line, or a reward that cannot be called.
     """
@@ -60,7 +63,15 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
     def load(split: str) -> list[Problem]:
         if test is not None:
             return everything if split == "train" else scored
-        return [problem for i, problem in enumerate(everything) if (i in kept) == (split == "test")]
+        train = [problem for i, problem in enumerate(everything) if i not in kept]
+        if split == "train":
+            return train
+        known = {json.dumps([one.prompt, one.tools]) for one in train}
+        return [
+            everything[i]
+            for i in reversed(kept)
+            if json.dumps([everything[i].prompt, everything[i].tools]) not in known
+        ]
 
     def grade(problem: Problem, text: str) -> Grade:
         if marks_number:
@@ -73,9 +84,10 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
 
     def called(problem: Problem, text: str) -> float | None:
         assert function is not None
-        columns = {name: [value] for name, value in (problem.columns | {"answer": problem.answer}).items()}
-        reply = [{"role": "assistant", "content": text}]
-        (points,) = function(completions=[reply], prompts=[problem.prompt], **columns)
+        named = {name: [value] for name, value in (problem.columns | {"answer": problem.answer}).items()}
+        named |= {"completions": [[{"role": "assistant", "content": text}]], "prompts": [problem.prompt]}
+        found: Any = function(**named)
+        (points,) = asyncio.run(found) if inspect.iscoroutine(found) else found
         return None if points is None else float(points)
 
     def worth(problem: Problem, text: str) -> float | None:
