@@ -302,6 +302,13 @@ def test_a_kill_while_a_checkpoint_is_written_goes_back_to_the_one_before(tiny_f
     assert torch.equal(Painting.load(out / "art.png").pixels, finished)
 
 
+def test_a_launcher_of_several_processes_is_refused(tiny_folder, problems, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(BadInput, match="one process"):
+        training.train(settings(tiny_folder, problems), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_bad_input_leaves_nothing_behind(tiny_folder, problems, tmp_path):
     out = tmp_path / "run"
     (tmp_path / "no.jsonl").write_text('{"prompt": "a", "answer": "b"}\n' * 10)

@@ -6,6 +6,7 @@ its last checkpoint and ends with the same painting.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
@@ -131,6 +132,8 @@ def _written(settings: Settings) -> Settings:
 def opened(settings: Settings, weightless: bool = False) -> tuple[Problems, Loaded]:
     """Problems and model of a run, everything checked; see `load_model`. Raises `BadInput`."""
     settings.check_tracker()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise BadInput("a run has one process, and this launcher starts several; start arttune without it")
     if settings.objective not in OBJECTIVES:
         raise BadInput(f"unknown objective {settings.objective!r}; there are {', '.join(OBJECTIVES)}")
     find = partial(get_task, settings.task, grader=settings.grader, reward=settings.reward)
