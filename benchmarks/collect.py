@@ -37,12 +37,13 @@ def main() -> None:
     reads.add_argument("names", nargs="+", metavar="NAME")
     for name in reads.parse_args().names:
         run, kept = RUNS / name, UNFINISHED / name
-        missing = [cell for cell in Comparison.read(run / CONFIG).cells() if not (run / cell.folder / DONE).is_file()]
+        plan = Comparison.read(run / CONFIG)
+        missing = [cell for cell in plan.cells() if not (run / cell.folder / DONE).is_file()]
         if missing:
             keep(run, kept)
             print(f"{name}: {len(missing)} cells to go, the rest is in {kept}")
         else:
-            publish(run, name)
+            publish(run, name, len(plan.cells()) * (1 + len(plan.also)))
             shutil.rmtree(kept, ignore_errors=True)
 
 
@@ -61,12 +62,11 @@ def keep(run: Path, kept: Path) -> None:
     scratch.rename(kept)
 
 
-def publish(run: Path, name: str) -> None:
-    """The scores, tests, plots and table of a finished comparison."""
+def publish(run: Path, name: str, scores: int) -> None:
+    """The scores, so many, tests, plots and table of a finished comparison."""
     file = DOCS / "compare.json"
     told, found = (json.loads(path.read_text(encoding="utf-8")) for path in (file, run / "compare.json"))
-    plan = Comparison.read(run / CONFIG)
-    if len(found["scores"]) != len(plan.cells()) * (1 + len(plan.also)):
+    if len(found["scores"]) != scores:
         raise SystemExit(
             f"{run / 'compare.json'} lacks cells that are there; run the comparison again, which adds them"
         )

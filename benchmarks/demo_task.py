@@ -3,8 +3,8 @@
     python benchmarks/demo_task.py | tee benchmarks/demo_task.txt
 
 Tasks of reasoning-gym, so that nothing is fetched but the model, whose answers are words: relatives, colours, yes or
-no, weekdays, sorted lists. Each is trained from grey for a minute or two, on two threads. What counts is
-how far the trained score lies above the untrained one and above the commonest training answer given to every problem.
+no, weekdays, sorted lists. Each is trained from grey for a minute or two, on two threads. What counts is how far the
+trained score lies above the untrained one and above the commonest training answer given to every problem.
 """
 
 from __future__ import annotations

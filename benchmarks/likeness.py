@@ -14,7 +14,6 @@ again with replacement, but for draws in which that painting gains nothing; the 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -63,7 +62,6 @@ class Point:
 
 def run(artwork: Path, least: float | None, seed: int, args: argparse.Namespace) -> Exhibit:
     """One run, which is made, gone on with, or there already."""
-    gc.collect()  # the run before leaves a model in reference cycles
     folder = Path(args.out) / f"{artwork.stem}-{'free' if least is None else least}-{seed}"
     chosen = {"steps": args.steps, "validation": 0}
     training.complete(

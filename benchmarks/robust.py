@@ -13,7 +13,6 @@ other seeds might give is seen from what each of these gave, in brackets.
 from __future__ import annotations
 
 import argparse
-import gc
 import io
 import json
 from collections.abc import Callable
@@ -71,7 +70,6 @@ HARMS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 def run(robust: bool, seed: int, args: argparse.Namespace) -> Path:
     """One run, which is made, gone on with, or there already; its folder."""
-    gc.collect()  # the run before leaves a model in reference cycles
     folder = Path(args.out) / f"{'robust' if robust else 'plain'}-{seed}"
     chosen = {"steps": args.steps, "validation": 0, "likeness": args.likeness, "test_limit": args.test}
     training.complete(

@@ -12,7 +12,6 @@ each seed, were right.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import math
 import random
@@ -61,7 +60,6 @@ def less(losses: list[float], than: list[float]) -> str:
 
 def run(name: str, start: str, seed: int, args: argparse.Namespace) -> tuple[Lines, Answered]:
     """What a run logged, and how it answered problems kept out."""
-    gc.collect()  # the run before leaves a model in reference cycles
     folder = Path(args.out) / f"seed-{seed}" / name.replace(" ", "-").replace(",", "")
     chosen = {"steps": args.steps, "eval_every": args.steps, "validation": KEPT_OUT, "max_new_tokens": 64}
     if start == SCRAMBLED:

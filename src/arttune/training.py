@@ -6,6 +6,7 @@ its last checkpoint and ends with the same painting.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Callable
@@ -116,6 +117,7 @@ def complete(
         if other:
             raise BadInput(f"{out} is a run of another {', '.join(other)}, see {out / CONFIG}; choose another folder")
     if not (out / RESULTS).is_file():
+        gc.collect()  # a run before leaves its model in reference cycles, and two may be too many
         if begun:
             resume(out, {name: getattr(settings, name) for name in MOVABLE}, say, exam)
         else:

@@ -67,7 +67,7 @@ def compare(
     """
     plan = _same(plan, out)
     hall = Hall(plan, out, say)
-    missing = not all(hall.done(cell) for cell in plan.cells())
+    missing = not all(hall.file(cell).is_file() for cell in plan.cells())
     if missing:
         hall.check()
     out.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def compare(
     if missing:
         hold_to(out, hall.fingerprints())
     while True:
-        found = {cell: Result.read(out / cell.folder / DONE) for cell in plan.cells() if hall.done(cell)}
+        found = {cell: Result.read(hall.file(cell)) for cell in plan.cells() if hall.file(cell).is_file()}
         if found:
             shown(found)  # once: what is written of them is never less than what there is
         try:
@@ -161,13 +161,13 @@ class Hall:
             found.append((task, asked))
         return found
 
-    def done(self, cell: Cell) -> bool:
-        """Whether a cell is finished."""
-        return (self.out / cell.folder / DONE).is_file()
+    def file(self, cell: Cell) -> Path:
+        """That of a cell, which is there once the cell is finished."""
+        return self.out / cell.folder / DONE
 
     def result(self, cell: Cell) -> Result:
         """That of a cell, which is made. Raises `Astray` where it cannot be made like this."""
-        path = self.out / cell.folder / DONE
+        path = self.file(cell)
         made = self.control(cell) if cell.name in CONTROLS else self.trained(cell)
         path.parent.mkdir(exist_ok=True)
         write_whole(path, json.dumps(asdict(replace(made, made=circumstances()))) + "\n")
@@ -294,5 +294,4 @@ class Hall:
         """The scores of a run, which is begun, gone on with, or already done."""
         if not (folder / RESULTS).is_file():
             self.__dict__.pop("opened", None)  # the run loads a model of its own, and two may be too many
-            gc.collect()
         return training.complete(settings, folder, self.say, Exam.beside(folder, split))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ from transformers import TrainerState
 
 from arttune.errors import BadInput
 from arttune.tasks import Problem, Task, reward_function
+from arttune.tasks.custom import awaited
 
 Reward = Callable[..., Any]  # a number or None for each completion, or a coroutine of that
 TASK = "task"
@@ -59,10 +59,10 @@ def _of_user(spec: str, problems: list[Problem]) -> Reward:
     def reward(**named: Any) -> Any:
         return function(**given(**named))
 
-    async def awaited(**named: Any) -> Any:
+    async def reward_to_come(**named: Any) -> Any:
         return await function(**given(**named))
 
-    found = awaited if inspect.iscoroutinefunction(function) else reward
+    found = reward_to_come if inspect.iscoroutinefunction(function) else reward
     found.__name__ = spec  # TRL logs it under this name
     return found
 
@@ -85,8 +85,7 @@ def _try(reward: Reward, first: Problem) -> None:
             log_extra=lambda *_: None,
             log_metric=lambda *_: None,
         )
-        points = asyncio.run(found) if inspect.iscoroutine(found) else found
-        (only,) = points
+        (only,) = awaited(found)
         if only is not None:
             float(only)
     except Exception as error:

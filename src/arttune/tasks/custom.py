@@ -31,7 +31,7 @@ from typing import Any
 from arttune.errors import BadInput
 from arttune.tasks.answers import GRADERS, grade_number, is_number, marked, reward_number
 from arttune.tasks.sources import read_jsonl
-from arttune.tasks.task import Grade, Problem, Task, stepped
+from arttune.tasks.task import Grade, Problem, Task, part_of, stepped
 from arttune.tasks.written import Call, write
 
 Reward = Callable[..., list[float]]
@@ -43,17 +43,15 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
     """The task in the file `path`.
 
     `test` is the file to score on; without it every fifth line of `path` is kept for that, but for what is also asked
-    in one of the others. `grader` is `number`,
-    `exact` or `math`, by default `number` if all answers are numbers and else `exact`; `reward` is `module:function`
-    and takes the grader's place. Raises `BadInput` naming the file and line, or a reward that cannot be called.
+    in one of the others. `grader` is `number`, `exact` or `math`, by default `number` if all answers are numbers and
+    else `exact`; `reward` is `module:function` and takes the grader's place. Raises `BadInput` naming the file and
+    line, or a reward that cannot be called.
     """
     everything = _problems(path, reward)
     scored = _problems(test, reward) if test is not None else []
     if grader is not None and grader not in GRADERS:
         raise BadInput(f"unknown grader {grader!r}; there are {', '.join(GRADERS)}")
     function = reward_function(reward) if reward else None
-    # Spread over the file, which may be sorted by kind.
-    kept = range(len(everything) - 1, -1, -5)
     every = [*everything, *scored]
     uses_marker = 2 * sum(marked(p.reply or p.question) is not None for p in every) > len(every)
     gold = partial(_gold, uses_marker=uses_marker)
@@ -63,15 +61,7 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
     def load(split: str) -> list[Problem]:
         if test is not None:
             return everything if split == "train" else scored
-        train = [problem for i, problem in enumerate(everything) if i not in kept]
-        if split == "train":
-            return train
-        known = {json.dumps([one.prompt, one.tools]) for one in train}
-        return [
-            everything[i]
-            for i in reversed(kept)
-            if json.dumps([everything[i].prompt, everything[i].tools]) not in known
-        ]
+        return part_of(everything, split, 5)
 
     def grade(problem: Problem, text: str) -> Grade:
         if marks_number:
@@ -86,8 +76,7 @@ def custom(path: Path, test: Path | None = None, grader: str | None = None, rewa
         assert function is not None
         named = {name: [value] for name, value in (problem.columns | {"answer": problem.answer}).items()}
         named |= {"completions": [[{"role": "assistant", "content": text}]], "prompts": [problem.prompt]}
-        found: Any = function(**named)
-        (points,) = asyncio.run(found) if inspect.iscoroutine(found) else found
+        (points,) = awaited(function(**named))
         return None if points is None else float(points)
 
     def worth(problem: Problem, text: str) -> float | None:
@@ -197,6 +186,11 @@ def _calls(value: Any, where: str) -> list[Call]:
     if not all(isinstance(name, str) and isinstance(given, dict) for name, given in found):
         raise BadInput(f"{where}: tool_calls must be a list of functions, each with a name and arguments")
     return found
+
+
+def awaited(found: Any) -> Any:
+    """What a reward gave, which may be a coroutine."""
+    return asyncio.run(found) if inspect.iscoroutine(found) else found
 
 
 def reward_function(spec: str) -> Reward:

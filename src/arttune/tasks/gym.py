@@ -32,7 +32,6 @@ def gym(name: str) -> Task:
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise BadInput(f"reasoning-gym has no task {name!r}{hint} `arttune tasks` lists all {len(DATASETS)}")
 
-    @cache
     def made(split: str) -> list[dict[str, Any]]:
         try:
             return entries(name, SIZES[split], SEEDS[split])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -64,6 +65,20 @@ class Task:
 def stepped(grade: Grade) -> float:
     """The reward of a grade alone: 1.0 for a right answer, 0.1 for the asked format, 0.0 without it."""
     return 1.0 if grade.correct else 0.1 if grade.formatted else 0.0
+
+
+def part_of(problems: Sequence[Problem], split: str, every: int) -> list[Problem]:
+    """The train or test part of problems that lie in one file: each `every`-th, up to the last, is for testing.
+
+    So the test part is spread over the file, which may be sorted by kind. What is also asked in training is left out.
+    """
+    kept = range(len(problems) - 1, -1, -every)
+    train = [problem for i, problem in enumerate(problems) if i not in kept]
+    if split == "train":
+        return train
+    known = {json.dumps([one.prompt, one.tools]) for one in train}
+    held = (problems[i] for i in reversed(kept))
+    return [one for one in held if json.dumps([one.prompt, one.tools]) not in known]
 
 
 def hold_out(problems: Sequence[Problem], count: int, seed: int) -> tuple[list[Problem], list[Problem]]:

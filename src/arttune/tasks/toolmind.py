@@ -15,7 +15,7 @@ from typing import Any
 
 from arttune.tasks import calls
 from arttune.tasks.sources import hub_file, local_file, problems_of, read_jsonl
-from arttune.tasks.task import Problem, Task
+from arttune.tasks.task import Problem, Task, part_of
 
 HUB, PART = "Nanbeige/ToolMind", "open_datasets/glaive-function-calling-v2-query.jsonl"
 EVERY = 20
@@ -28,12 +28,7 @@ def toolmind(data: Path | None = None) -> Task:
         path = data or local_file("toolmind", "train") or hub_file(HUB, PART)
         made = problems_of(read_jsonl(path, ("conversations", "tools")), _problem, "ToolMind")
         found = [one for one in made if one is not None and calls.grade(one, str(one.completion)).correct]
-        kept = range(len(found) - 1, -1, -EVERY)
-        train = [problem for i, problem in enumerate(found) if i not in kept]
-        if split == "train":
-            return train
-        known = {json.dumps([one.prompt, one.tools]) for one in train}
-        return [found[i] for i in reversed(kept) if json.dumps([found[i].prompt, found[i].tools]) not in known]
+        return part_of(found, split, EVERY)
 
     about = "function calls in conversations, from the hub"
     return Task("toolmind", about, load, calls.grade, calls.reward, 256, one_file=True)
