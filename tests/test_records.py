@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from arttune.records import Metrics, last_checkpoint, read_metrics
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from arttune.errors import BadInput
+from arttune.records import Metrics, held, last_checkpoint, read_metrics
 
 
 def steps(path):
@@ -48,3 +55,24 @@ def test_only_complete_checkpoints_count(tmp_path):
         if text is not None:
             (folder / "trainer_state.json").write_text(text)
     assert last_checkpoint(tmp_path).name == "checkpoint-10"
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_folder_is_held_by_one_process_until_that_ends(tmp_path, end):
+    hold = (
+        "import pathlib, sys, time\n"
+        "from arttune.records import held\n"
+        "with held(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout.readline() == "held\n"
+            with pytest.raises(BadInput, match="another process is at work"), held(tmp_path):
+                pass
+        finally:
+            other.send_signal(end)
+    for _ in range(2):
+        with held(tmp_path):
+            pass

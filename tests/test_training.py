@@ -24,7 +24,7 @@ from arttune.errors import BadInput
 from arttune.evaluate import wilson
 from arttune.finishing import Exam, next_command
 from arttune.objectives import studio
-from arttune.records import read_metrics
+from arttune.records import LOCK, read_metrics
 from arttune.scoring import Request, open_request
 from arttune.serving import request_line
 from arttune.settings import Settings
@@ -85,7 +85,7 @@ def test_a_run_writes_its_folder(tiny_folder, problems, tmp_path):
     out = tmp_path / "run"
     said: list[str] = []
     scores = training.train(settings(tiny_folder, problems), out, said.append)
-    assert {p.name for p in out.iterdir()} == FILES
+    assert {p.name for p in out.iterdir()} - {LOCK} == FILES
     written = json.loads((out / "results.json").read_text())["scores"]
     assert [s["adapter"] for s in written] == ["none", "art"]
     assert written == [s.as_dict() for s in scores]
@@ -350,6 +350,21 @@ def test_resuming_refuses_other_settings_and_finished_runs(tiny_folder, problems
     with pytest.raises(BadInput, match="steps cannot change"):
         training.resume(out, {"steps": 2})
     assert yaml.safe_load((out / "config.yaml").read_text())["steps"] == 1
+
+
+def test_a_run_that_is_still_going_is_not_gone_on_with(tiny_folder, problems, tmp_path):
+    out, refused = tmp_path / "run", []
+
+    def meanwhile(line: str) -> None:
+        with pytest.raises(BadInput, match="another process is at work"):
+            training.resume(out, {})
+        refused.append(line)
+
+    training.train(settings(tiny_folder, problems, steps=1, validation=0), out, meanwhile)
+    began = len(refused)
+    (out / "results.json").unlink()
+    training.resume(out, {}, meanwhile)
+    assert 0 < began < len(refused)
 
 
 def test_servers_that_will_not_do_are_not_kept(tiny_folder, problems, tmp_path, monkeypatch):

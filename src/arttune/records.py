@@ -1,4 +1,7 @@
-"""What a run leaves behind while it goes: a line of metrics a step, a progress bar, and checkpoints to resume from."""
+"""What a run leaves behind while it goes: a line of metrics a step, a progress bar, and checkpoints to resume from.
+
+Its folder is held by one process at a time.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ import json
 import shlex
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from arttune.errors import BadInput
@@ -17,6 +22,24 @@ from arttune.errors import BadInput
 # Files of a run's folder.
 RESULTS, METRICS, SAMPLES = "results.json", "metrics.jsonl", "samples.jsonl"
 PICTURE, WEIGHTS = "art.png", "adapter_model.safetensors"  # that hold a painting, or another adapter
+LOCK = ".lock"
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Within the block no other process may hold `folder`. Raises `BadInput` if one does; a killed one no longer does.
+
+    Two that go on with the same run would each write over the other's checkpoints.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BadInput(f"another process is at work in {folder}; wait for it, or stop it") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Metrics:

@@ -32,6 +32,7 @@ from arttune.records import (
     METRICS,
     RESULTS,
     Metrics,
+    held,
     last_checkpoint,
     read_scores,
     resume_command,
@@ -66,12 +67,13 @@ def train(
     scratch.mkdir(parents=True)
     settings.write(scratch / CONFIG)
     scratch.rename(out)
-    try:
-        ready = _set_up(settings, config, out, problems, loaded, say)
-    except BaseException:
-        shutil.rmtree(out)
-        raise
-    return _paint(*ready, None, exam)
+    with held(out):
+        try:
+            ready = _set_up(settings, config, out, problems, loaded, say)
+        except BaseException:
+            shutil.rmtree(out)
+            raise
+        return _paint(*ready, None, exam)
 
 
 def resume(
@@ -80,10 +82,15 @@ def resume(
     """Go on with the run in `out` from its last complete checkpoint, or from its start if it had none.
 
     `flags` may repeat the run's settings, but change only where completions are sampled (`MOVABLE`). Raises `BadInput`
-    otherwise, or if there is no run.
+    otherwise, or if there is no run, or if it is still going.
     """
     if not (out / CONFIG).is_file():
         raise BadInput(f"{out} is no run folder: it has no {CONFIG}. Start one with arttune train --out {out}")
+    with held(out):
+        return _resume(out, flags, say, exam)
+
+
+def _resume(out: Path, flags: dict[str, Any], say: Callable[[str], None], exam: Exam) -> list[Score]:
     settings = Settings.read(out / CONFIG, {})
     asked = flags | ({"dtype": precision(flags["dtype"])} if "dtype" in flags else {})
     changed = settings.changed_by(asked)

@@ -156,6 +156,19 @@ def test_another_comparison_is_not_mixed_in(tiny_folder, problems, tmp_path):
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["thing"]
 
 
+def test_a_comparison_that_is_still_going_is_not_gone_on_with(tiny_folder, problems, tmp_path):
+    chosen = plan(tiny_folder, problems, adapters=[], controls=["blank"], seeds=[0])
+    refused = []
+
+    def meanwhile(found) -> None:
+        with pytest.raises(BadInput, match="another process is at work"):
+            compare(chosen, tmp_path / "out")
+        refused.append(found)
+
+    compare(chosen, tmp_path / "out", shown=meanwhile)
+    assert refused
+
+
 def test_what_a_comparison_was_begun_with_may_not_change(tiny_folder, problems, tmp_path):
     picture = tmp_path / "art.png"
     Painting(torch.zeros(3, 224, 224, dtype=torch.uint8)).save(picture)

@@ -30,6 +30,7 @@ from arttune.records import (
     PICTURE,
     RESULTS,
     WEIGHTS,
+    held,
     read_metrics,
     write_lines,
     write_whole,
@@ -72,25 +73,10 @@ def compare(
         hall.check()
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / CONFIG, plan.as_yaml())
-    if missing:
-        hold_to(out, hall.fingerprints())
-    while True:
-        found = {cell: Result.read(hall.file(cell)) for cell in plan.cells() if hall.file(cell).is_file()}
-        if found:
-            shown(found)  # once: what is written of them is never less than what there is
-        try:
-            for cell in plan.cells():
-                if cell not in found:
-                    made = found | {cell: hall.result(cell)}
-                    found = {one: made[one] for one in plan.cells() if one in made}
-                    shown(found)
-            return found
-        except Astray as error:
-            say(str(error))
-        except BadInput as error:
-            if not found:
-                raise
-            raise Failed(str(error)) from error  # as of a server that is gone since the first cell
+    with held(out):
+        if missing:
+            hold_to(out, hall.fingerprints())
+        return hall.run(shown)
 
 
 def _same(plan: Comparison, out: Path) -> Comparison:
@@ -164,6 +150,26 @@ class Hall:
     def file(self, cell: Cell) -> Path:
         """That of a cell, which is there once the cell is finished."""
         return self.out / cell.folder / DONE
+
+    def run(self, shown: Callable[[dict[Cell, Result]], None]) -> dict[Cell, Result]:
+        """All cells; see `compare`."""
+        while True:
+            found = {cell: Result.read(self.file(cell)) for cell in self.plan.cells() if self.file(cell).is_file()}
+            if found:
+                shown(found)  # once: what is written of them is never less than what there is
+            try:
+                for cell in self.plan.cells():
+                    if cell not in found:
+                        made = found | {cell: self.result(cell)}
+                        found = {one: made[one] for one in self.plan.cells() if one in made}
+                        shown(found)
+                return found
+            except Astray as error:
+                self.say(str(error))
+            except BadInput as error:
+                if not found:
+                    raise
+                raise Failed(str(error)) from error  # as of a server that is gone since the first cell
 
     def result(self, cell: Cell) -> Result:
         """That of a cell, which is made. Raises `Astray` where it cannot be made like this."""
