@@ -92,3 +92,29 @@ print(found)
         return int(run.stdout)
 
     assert faults("kept") < faults("as it is") / 10
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps memory in ways of its own")
+def test_what_was_kept_can_be_handed_back():
+    """256 MiB between small pieces that stay, so that the heap cannot just end earlier."""
+    program = """
+import psutil, torch
+from arttune.machine import hand_back, keep_freed_memory
+assert keep_freed_memory()
+resident = lambda: psutil.Process().memory_info().rss >> 20
+before = resident()
+stays, goes = [], []
+for _ in range(256):
+    goes.append(torch.ones(2**18))
+    stays.append(torch.ones(2**8))
+taken = resident()
+goes.clear()
+kept = resident()
+hand_back()
+print(taken - before, kept - before, resident() - before)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    taken, kept, left = map(int, run.stdout.split())
+    assert taken > 240
+    assert kept > 240
+    assert left < 40

@@ -6,7 +6,6 @@ its last checkpoint and ends with the same painting.
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from arttune.errors import BadInput
 from arttune.evaluate import Score
 from arttune.finishing import Exam, finish
 from arttune.given import named_values
-from arttune.machine import device, keep_freed_memory, precision
+from arttune.machine import device, hand_back, keep_freed_memory, precision
 from arttune.models import Loaded, load_model, untrained
 from arttune.objectives import OBJECTIVES, Problems, Studio
 from arttune.prompts import fix_template, worded
@@ -124,7 +123,7 @@ def complete(
         if other:
             raise BadInput(f"{out} is a run of another {', '.join(other)}, see {out / CONFIG}; choose another folder")
     if not (out / RESULTS).is_file():
-        gc.collect()  # a run before leaves its model in reference cycles, and two may be too many
+        hand_back()  # what a run before had: two may be too many
         if begun:
             resume(out, {name: getattr(settings, name) for name in MOVABLE}, say, exam)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import math
 import shutil
@@ -21,7 +20,7 @@ from arttune.compare.result import Answered, Result
 from arttune.errors import BadInput, Failed
 from arttune.evaluate import Z95, Decoding, evaluate
 from arttune.finishing import Exam
-from arttune.machine import circumstances, precision
+from arttune.machine import circumstances, hand_back, precision
 from arttune.models import Loaded
 from arttune.objectives import Problems
 from arttune.prompts import worded
@@ -209,7 +208,7 @@ class Hall:
             raise Astray(f"{cell.name} went astray at {rate:g}; all its seeds are trained at another rate") from error
         answered = [Answered.of_run(folder)]
         if self.plan.also:
-            gc.collect()  # the run's model, before another is loaded
+            hand_back()  # the run's model, before another is loaded
             model = adapters.reloaded(self.opened[1].model, cell.name, folder)
             tokens = self.canvas.tokens if cell.name == adapters.ART else 0
             answered += [self._answered(model, tokens, cell, *each) for each in self.tasks[1:]]
