@@ -4,10 +4,11 @@
         [--authors PAINTING.png=START.png ...] [--least none 0.8 0.9 0.95 0.98 0.995] [--seeds 0 1 2] [--steps 450]
 
 Each run is `arttune train --task svamp --start ARTWORK --likeness LEAST` and stays in its folder under `--out`, so that
-the same command goes on where it was interrupted. What is printed and drawn is the likeness (MS-SSIM) of the saved PNG
-to its start, the strict accuracy on the test problems and the loss of the last steps. The last column is what a limit
-leaves of the gain over the text alone that the painting without a limit has, its interval from problems and seeds drawn
-again with replacement, but for draws in which that painting gains nothing; the last rows are all artworks together.
+the same command goes on where it was interrupted. What is measured of a finished run is in a JSON file beside it, which
+alone is enough to go on elsewhere. What is printed and drawn is the likeness (MS-SSIM) of the saved PNG to its start,
+the strict accuracy on the test problems and the loss of the last steps. The last column is what a limit leaves of the
+gain over the text alone that the painting without a limit has, its interval from problems and seeds drawn again with
+replacement, but for draws in which that painting gains nothing; the last rows are all artworks together.
 `--authors` puts others' paintings under the same ruler: the start is laid on mid-grey, as theirs were.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from arttune.compare.summary import pooled
 from arttune.errors import BadInput
 from arttune.finishing import Exam
 from arttune.machine import describe
-from arttune.records import METRICS, read_metrics
+from arttune.records import write_whole
 from arttune.report.gallery import Exhibit
 from arttune.report.plots import FURTHER, INK, course
 from arttune.settings import Settings
@@ -40,6 +41,19 @@ from arttune.tasks import get_task
 DRAWS = 10_000
 LAST = slice(-50, None)  # steps
 ALL = "all of them"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is measured of a run of so many steps."""
+
+    steps: int
+    machine: str
+    alike: float
+    change: float
+    loss: float
+    answered: Answered
+    before: list[bool]  # whether the text alone gets a problem right
 
 
 @dataclass(frozen=True)
@@ -60,29 +74,40 @@ class Point:
         return np.array([one.right for one in self.answered], dtype=float)
 
 
-def run(artwork: Path, least: float | None, seed: int, args: argparse.Namespace) -> Exhibit:
+def run(artwork: Path, least: float | None, seed: int, args: argparse.Namespace) -> Run:
     """One run, which is made, gone on with, or there already."""
     folder = Path(args.out) / f"{artwork.stem}-{'free' if least is None else least}-{seed}"
-    chosen = {"steps": args.steps, "validation": 0}
-    training.complete(
-        Settings(start=str(artwork), likeness=least, seed=seed, **chosen), folder, print, Exam.beside(folder)
+    file = folder.with_name(f"{folder.name}.json")
+    if not file.is_file():
+        chosen = {"steps": args.steps, "validation": 0}
+        training.complete(
+            Settings(start=str(artwork), likeness=least, seed=seed, **chosen), folder, print, Exam.beside(folder)
+        )
+        write_whole(file, json.dumps(asdict(of(Exhibit.read(folder), args.steps))) + "\n")
+    held = json.loads(file.read_text(encoding="utf-8"))
+    if held["steps"] != args.steps:
+        raise BadInput(f"{file} is of a run of {held['steps']} steps, not {args.steps}; choose another --out")
+    return Run(**held | {"answered": Answered(**held["answered"])})
+
+
+def of(exhibit: Exhibit, steps: int) -> Run:
+    """What a finished run comes to."""
+    return Run(
+        steps,
+        describe(),
+        exhibit.likeness or 0.0,
+        (exhibit.painting.pixels.int() - exhibit.start.int()).abs().float().mean().item(),
+        float(np.mean(course(exhibit.lines, "loss")[1][LAST])),
+        Answered.of_run(exhibit.folder),
+        [sample["text_only"]["correct"] for sample in exhibit.samples],
     )
-    return Exhibit.read(folder)
 
 
 def measured(artwork: Path, least: float | None, args: argparse.Namespace) -> Point:
-    exhibits = [run(artwork, least, seed, args) for seed in args.seeds]
-    changes = [(one.painting.pixels.int() - one.start.int()).abs().float().mean().item() for one in exhibits]
-    losses = [course(read_metrics(one.folder / METRICS), "loss")[1][LAST] for one in exhibits]
-    return Point(
-        artwork.stem,
-        least,
-        sum(one.likeness or 0.0 for one in exhibits) / len(exhibits),
-        sum(changes) / len(changes),
-        float(np.mean(losses)),
-        [Answered.of_run(one.folder) for one in exhibits],
-        np.array([sample["text_only"]["correct"] for sample in exhibits[0].samples], dtype=float),
-    )
+    runs = [run(artwork, least, seed, args) for seed in args.seeds]
+    means = [float(np.mean([getattr(one, name) for one in runs])) for name in ("alike", "change", "loss")]
+    before = np.array(runs[0].before, dtype=float)
+    return Point(artwork.stem, least, *means, [one.answered for one in runs], before)
 
 
 def together(points: list[Point], least: float | None) -> Point:

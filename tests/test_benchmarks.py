@@ -55,6 +55,28 @@ def test_it_runs(name, arguments, says, tmp_path):
     assert '"ratios"' in (tmp_path / "found.json").read_text()
 
 
+@pytest.mark.slow
+@zoo.REAL
+def test_likeness_goes_on_from_what_was_measured_alone(tmp_path):
+    def measure(least: tuple[str, ...], steps: str = "1") -> subprocess.CompletedProcess[str]:
+        art = str(FOLDER.parent / "recipes" / "compare" / "orchard.png")
+        words = ["--artworks", art, "--least", *least, "--seeds", "0", "--steps", steps]
+        command = [sys.executable, str(FOLDER / "likeness.py"), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    first = measure(("none",))
+    assert first.returncode == 0, first.stderr
+    shutil.rmtree(tmp_path / "runs" / "likeness" / "orchard-free-0")
+    second = measure(("none", "0.9"))
+    assert second.returncode == 0, second.stderr
+    assert sorted(path.name for path in (tmp_path / "runs" / "likeness").iterdir() if path.is_dir()) == [
+        "orchard-0.9-0"
+    ]
+    line = next(line for line in first.stdout.splitlines() if "free" in line)
+    assert line in second.stdout.splitlines()
+    assert "is of a run of 1 steps, not 2" in measure(("none",), "2").stderr
+
+
 def test_what_was_compared_is_collected(tiny_folder, problems, tmp_path, monkeypatch, capsys):
     """A comparison half way is kept so that it goes on elsewhere; a finished one is published in place of its like."""
     spec = importlib.util.spec_from_file_location("collect", FOLDER / "collect.py")
