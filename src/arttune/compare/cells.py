@@ -71,8 +71,8 @@ def compare(
     if missing:
         hall.check()
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / CONFIG, plan.as_yaml())
     with held(out):
+        write_whole(out / CONFIG, plan.as_yaml())
         if missing:
             hold_to(out, hall.fingerprints())
         return hall.run(shown)
