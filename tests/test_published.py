@@ -24,6 +24,7 @@ LINES = {
     "who is whose aunt, `smol`": ("smol_family", "reasoning_gym:family_relationships"),
     "who is whose aunt, `qwen-0.5b`": ("qwen_family", "reasoning_gym:family_relationships"),
     "service calls, `smol`, 118 problems": ("smol_sgd", "sgd"),
+    "service calls, `qwen-0.5b`, 90 problems": ("qwen_sgd", "sgd"),
     "SVAMP by rewards alone, `qwen-0.5b`": ("qwen_svamp_grpo", "svamp"),
 }
 BEST = "the best control"
@@ -93,7 +94,7 @@ def test_the_readme_has_every_comparison_on_the_task_it_trained():
                 source = "qwen_svamp" if recipe == "qwen_svamp_grpo" else recipe
                 shares = {one: mean(seeds(source, task, one)) or 0.0 for one in CONTROLS if one != "none"}
                 best = max(shares, key=lambda one: shares[one])
-                assert best == ("instruction" if recipe == "smol_sgd" else "few-shot")  # as head and footnote say
+                assert best == ("instruction" if recipe.endswith("_sgd") else "few-shot")  # as head and footnote say
                 found = shares[best]
             else:
                 found = mean(seeds(recipe, task, adapter))
