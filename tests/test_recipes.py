@@ -15,13 +15,13 @@ from PIL import Image
 from transformers import Qwen3_5Config
 
 import zoo
-from arttune import ArtConfig, adapters, load
+from arttune import ArtConfig, adapters, load, rehearsal
 from arttune.canvas import Painting
 from arttune.compare import Comparison
 from arttune.compare.cells import check
 from arttune.families import FAMILIES
 from arttune.prompts import fix_template, with_picture
-from arttune.rehearsal import rehearse
+from arttune.rehearsal import ROOM, rehearse
 from arttune.settings import Settings
 from arttune.tasks import get_task
 
@@ -93,7 +93,8 @@ def toolmind(path: Path) -> Path:
     }
     call = {"function": {"name": "now", "arguments": {"zone": "Oslo"}}}
     reply = {"role": "assistant", "content": "", "tool_calls": [call]}
-    turns = [[{"role": "user", "content": f"What time was it in Oslo {i} hours ago?"}, reply] for i in range(200)]
+    ask = "Somebody in Oslo looked at a clock. " * 25  # about as long as the recipes allow
+    turns = [[{"role": "user", "content": f"{ask}What time was it {i} hours ago?"}, reply] for i in range(200)]
     path.write_text("".join(json.dumps({"tools": [tool], "conversations": one}) + "\n" for one in turns))
     return path
 
@@ -128,7 +129,8 @@ def test_the_grid_of_the_paper_is_whole():
 
 @zoo.REAL
 @pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
-def test_the_recipes_of_the_paper_are_rehearsed(path, tmp_path):
+def test_the_recipes_of_the_paper_are_rehearsed(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(rehearsal, "device", lambda: "cuda")  # what they are for
     plan = Comparison.read(path)
     size = plan.run.model.removeprefix("Qwen/Qwen3.5-").lower()
     changes = {"model": str(shapes(tmp_path, size)), "dtype": "bfloat16"}
@@ -138,15 +140,17 @@ def test_the_recipes_of_the_paper_are_rehearsed(path, tmp_path):
     check(plan)
     for name in plan.adapters:
         cell = next(cell for cell in plan.cells() if cell.name == name)
-        found = rehearse(plan.settings(cell, plan.rates[name][0]))
+        found = rehearse(plan.settings(cell, plan.rates[name][0]), crowded=True)
         low, high = MILLIONS[size]
         assert low < found.parameters / 1e6 < high
         assert found.picture == (64 if name == "art" else 0)
         assert found.memory.weights == 2 * found.parameters
-        assert found.memory.peak < 80 * 2**30
+        assert found.memory.peak < ROOM * 80 * 2**30
         assert found.sampled == 200 * 64 * 512
         assert found.first.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
-        if plan.run.task != "toolmind":
+        if plan.run.task == "toolmind":
+            assert found.prompt.longest > 0.9 * plan.run.max_prompt
+        else:
             assert "<|im_start|>system" not in found.first
             assert "\n\nEnd your response with: Answer: <number><|im_end|>\n" in found.first
 

@@ -18,7 +18,7 @@ import yaml
 from transformers import AutoTokenizer
 
 import zoo
-from arttune import Painting, cli, training
+from arttune import Painting, cli, evaluate, training
 from arttune.canvas import Provenance
 from arttune.errors import BadInput
 from arttune.evaluate import wilson
@@ -103,6 +103,15 @@ def test_a_run_writes_its_folder(tiny_folder, problems, tmp_path):
     assert Settings.read(out / "config.yaml", {}) == settings(tiny_folder, problems, learning_rate=0.02)
     assert len((out / "samples.jsonl").read_text().splitlines()) == 8
     assert any("12 steps of 8" in line for line in said)
+
+
+def test_memory_is_seen_to_after_each_step_and_each_batch_of_answers(tiny_folder, problems, tmp_path, monkeypatch):
+    seen = []
+    for room in (studio, evaluate):
+        monkeypatch.setattr(room, "make_room", lambda room=room: seen.append(room))
+    training.train(settings(tiny_folder, problems, steps=3, eval_every=3), tmp_path / "run")
+    assert seen.count(studio) == 3
+    assert seen.count(evaluate) == 3  # validation, the test problems, and those by the text alone
 
 
 def test_the_same_settings_paint_the_same_picture(tiny_folder, problems, tmp_path):

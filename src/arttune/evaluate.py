@@ -15,6 +15,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from arttune.decoding import decoded, growing
 from arttune.filling import Filling
+from arttune.machine import make_room
 from arttune.prompts import with_picture
 from arttune.tasks.task import Problem, Task
 
@@ -219,6 +220,7 @@ def answers(
         for i, text in zip(chosen, tokenizer.batch_decode(fresh, skip_special_tokens=True), strict=True):
             found[i] = text.strip()
         done += len(chosen)
+        make_room()
         progress(done)
     return found, tokens
 

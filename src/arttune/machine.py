@@ -27,6 +27,7 @@ BF16 = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names and numbers of glibc's malloc.h
 LARGEST_MMAP_THRESHOLD = 32 * 2**20  # on 64 bits; more is refused
+SCARCE = 0.25  # of the machine's memory
 
 
 def device() -> str:
@@ -134,3 +135,13 @@ def hand_back() -> None:
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def make_room() -> None:
+    """`hand_back` where less than a quarter of the machine's memory is left.
+
+    For loops whose batches have ever other lengths: what one has freed does not suit the next, so what is kept grows.
+    """
+    memory = psutil.virtual_memory()
+    if memory.available < SCARCE * memory.total:
+        hand_back()

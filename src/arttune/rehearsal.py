@@ -2,7 +2,7 @@
 
 The problems are read and checked, worded and counted in tokens as they will be; the weights are not loaded. Memory is
 an estimate: weights, what is trained with its gradient and the optimiser's two moments, and the larger of what a
-backward pass keeps and what rollouts or scoring keep for later tokens.
+backward pass keeps and what rollouts or scoring take at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from peft import get_peft_model
 
 from arttune import adapters, training
 from arttune.evaluate import Decoding
-from arttune.machine import precision, total_memory
+from arttune.machine import device, precision, total_memory
 from arttune.models import Loaded
 from arttune.objectives.grpo import MODEL
 from arttune.prompts import PAD, lengths, with_picture
@@ -55,12 +55,12 @@ class Memory:
     weights: int
     trained: int
     kept: int  # for the backward pass of one forward pass
-    cache: int  # keys and values of what is sampled or scored at once
+    answering: int  # what is sampled or scored at once: keys and values, and what one layer makes of them all
 
     @property
     def peak(self) -> int:
         """All that is there at once."""
-        return self.weights + self.trained + max(self.kept, self.cache)
+        return self.weights + self.trained + max(self.kept, self.answering)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,10 @@ class Rehearsal:
         ]
         if self.sampled:
             found.append(("rollouts", f"{s.generations} for each problem, at most {self.sampled / 1e6:,.2f} M tokens"))
-        parts = f"weights {_gib(m.weights)}, adapter {_gib(m.trained)}, backward {_gib(m.kept)}, cache {_gib(m.cache)}"
+        parts = (
+            f"weights {_gib(m.weights)}, adapter {_gib(m.trained)}, "
+            f"backward {_gib(m.kept)}, answering {_gib(m.answering)}"
+        )
         there = total_memory()
         if m.peak > ROOM * there:
             parts += f"; too much for the {_gib(there)} here: a smaller batch_size with a larger accumulate takes less"
@@ -116,8 +119,12 @@ def _gib(size: int) -> str:
     return f"{size / GIB:.2f} GiB"
 
 
-def rehearse(settings: Settings) -> Rehearsal:
-    """Everything but the run. Raises `BadInput` for what is wrong with settings, problems, model or canvas."""
+def rehearse(settings: Settings, crowded: bool = False) -> Rehearsal:
+    """Everything but the run. Raises `BadInput` for what is wrong with settings, problems, model or canvas.
+
+    `crowded` says that longer prompts will be scored too, worked examples or another task's: as many tokens at once as
+    scoring ever takes.
+    """
     settings = replace(settings, dtype=precision(settings.dtype))
     problems, loaded = training.opened(settings, weightless=True)
     canvas = training.canvas_config(settings, problems, loaded)
@@ -143,12 +150,13 @@ def rehearse(settings: Settings) -> Rehearsal:
     row = prompts.longest + most + shown
     scoring = Decoding(most)
     scored = min(len(problems.test), scoring.batch_size, max(1, scoring.batch_tokens // row))
-    asked = max(settings.rows if sampling and settings.rollouts == MODEL else 0, scored)
+    sampled = settings.rows * row if sampling and settings.rollouts == MODEL else 0
+    at_once = max(sampled, scoring.batch_tokens if crowded else scored * row)
     memory = Memory(
         weights=parameters * size,
         trained=trained * 16,
-        kept=(longest + picture) * kept_a_token(loaded, settings.adapter, size),
-        cache=asked * row * _cache_a_token(loaded, size),
+        kept=(longest + picture) * kept_a_token(loaded, settings.adapter, size, longest // rows + shown),
+        answering=at_once * _answering_a_token(loaded, size),
     )
     worked = [one for one in problems.train if one.completion is not None][:GRADED]
     turns = problems.train[0].prompt
@@ -191,20 +199,22 @@ def _trained(settings: Settings, canvas: ArtConfig, loaded: Loaded) -> int:
     return found
 
 
-def kept_a_token(loaded: Loaded, adapter: str, size: int) -> int:
-    """Bytes that the text model keeps of each token for the backward pass, in numbers of `size` bytes.
+def kept_a_token(loaded: Loaded, adapter: str, size: int, sees: int) -> int:
+    """Bytes that the text model keeps of each token of a row of `sees` tokens for the backward pass.
 
-    What operations save whose weights are frozen: the norms' inputs (in float32), queries, keys, values and output of
-    attention, gate and its activation and the other branch of the MLP; LoRA's also save the inputs of all projections
-    (PEFT casts them to float32). tests/test_rehearsal.py compares with what autograd saves. Recurrent layers are
-    counted by the widths of their projections, which is a guess.
+    What operations save whose weights are frozen, in numbers of `size` bytes: the norms' inputs (in float32), queries,
+    keys, values and output of attention, on a CPU also its weights, gate and its activation and the other branch of
+    the MLP; LoRA's also save the inputs of all projections (PEFT casts them to float32). tests/test_rehearsal.py
+    compares with what autograd saves. Recurrent layers are counted by the widths of their projections, which is a
+    guess.
     """
     text, head, kinds = _shape(loaded)
     hidden, inner = text.hidden_size, text.intermediate_size
     wide, narrow = text.num_attention_heads * head, text.num_key_value_heads * head
     inputs = 4 * (5 * hidden + wide + inner) if adapter == adapters.LORA else 0
     around = 2 * 4 * hidden + size * 3 * inner + inputs
-    attention = size * (2 * wide + 2 * narrow)
+    weights = text.num_attention_heads * sees if device() == "cpu" else 0
+    attention = size * (2 * wide + 2 * narrow + weights)
     return sum(around + (_recurrent(text, size) if kind == RECURRENT else attention) for kind in kinds)
 
 
@@ -221,8 +231,11 @@ def _recurrent(text: Any, size: int) -> int:
     return 2 * size * (2 * keys + values) + 2 * 4 * (2 * keys + values) + (size + 4) * values
 
 
-def _cache_a_token(loaded: Loaded, size: int) -> int:
-    """Bytes of keys and values; recurrent layers keep a state whose size does not grow."""
+def _answering_a_token(loaded: Loaded, size: int) -> int:
+    """Bytes of keys and values, and of the widest that a layer makes: gate, its activation and the other branch.
+
+    Recurrent layers keep a state whose size does not grow.
+    """
     text, head, kinds = _shape(loaded)
     layers = sum(kind != RECURRENT for kind in kinds)
-    return int(layers * 2 * text.num_key_value_heads * head * size)
+    return size * int(layers * 2 * text.num_key_value_heads * head + 3 * text.intermediate_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from dataclasses import replace
 
 import peft
@@ -282,12 +283,15 @@ def test_what_would_fail_late_is_found_at_once(tiny_folder, problems, other, tmp
 def test_a_dry_run_finds_it_too_and_makes_nothing(command, tiny_folder, problems, other, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     there = {*tmp_path.iterdir(), tmp_path / "c.yaml"}
-    for also, code in ((str(other), 0), ("gsm9k", 2)):
-        (tmp_path / "c.yaml").write_text(plan(tiny_folder, problems, also=[also]).as_yaml())
+    peaks = []
+    for also, code in (([], 0), ([str(other)], 0), (["gsm9k"], 2)):
+        (tmp_path / "c.yaml").write_text(plan(tiny_folder, problems, also=also, controls=["none"]).as_yaml())
         found, said, complaint = command("compare", "c.yaml", "--dry-run")
         assert found == code, complaint
         assert ("cells" in said) == (code == 0)
         assert ("unknown task 'gsm9k'" in complaint) == (code == 2)
+        peaks += [float(re.search(r"memory +about ([0-9.]+) GiB", said)[1])] if code == 0 else []
+    assert peaks[1] > peaks[0]  # who knows how long the other task's prompts are
     assert {*tmp_path.iterdir()} == there
 
 

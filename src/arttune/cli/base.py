@@ -70,12 +70,12 @@ def written_to(folder: Path | None) -> Path:
     return folder
 
 
-def rehearsed(settings: Settings) -> None:
+def rehearsed(settings: Settings, crowded: bool = False) -> None:
     """Print what a run of `settings` would be."""
     from arttune.rehearsal import rehearse
 
     table = Table.grid(padding=(0, 2))
-    for name, text in rehearse(settings).lines():
+    for name, text in rehearse(settings, crowded).lines():
         table.add_row(f"[bold]{name}[/]", escape(text))
     out.print(table, highlight=False)
 

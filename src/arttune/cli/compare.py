@@ -51,8 +51,9 @@ def compare(
         out.print(
             f"{len(plan.cells())} cells, {len(trained)} of them trained, after {plan.searches} shorter runs", "\n"
         )
+        crowded = bool(plan.also) or "few-shot" in plan.controls
         for name in plan.adapters:
-            rehearsed(plan.settings(Cell(name, plan.seeds[0]), plan.rates[name][0]))
+            rehearsed(plan.settings(Cell(name, plan.seeds[0]), plan.rates[name][0]), crowded)
         return
     folder = written_to(out_folder)
     settings = plan.run

@@ -10,10 +10,19 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import PeftModel
-from transformers import PrinterCallback, ProgressCallback, Trainer
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from arttune import adapters
 from arttune.evaluate import Z95, Decoding, Sample, Score, evaluate
+from arttune.machine import make_room
 from arttune.models import Loaded
 from arttune.objectives.head import suit_cpu
 from arttune.prompts import prepare
@@ -130,7 +139,7 @@ class Studio:
             eval_dataset=dataset(held) if held else None,
             processing_class=self.loaded.tokenizer,
             optimizers=(self.optimizer(), None),
-            callbacks=[Recorder(self.metrics), *self._frames()],
+            callbacks=[Recorder(self.metrics), *self._frames(), Room()],
             **own,
         )
         if not self.paints:
@@ -140,6 +149,14 @@ class Studio:
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(Bar())
         return trainer
+
+
+class Room(TrainerCallback):
+    """Gives freed memory back between steps, where it gets scarce."""
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """After each step."""
+        make_room()
 
 
 def judged(trainer: type[Trainer], studio: Studio) -> type[Trainer]:
