@@ -17,7 +17,7 @@ from pathlib import Path
 from arttune.tasks import get_task
 
 KEPT = Path(__file__).resolve().parents[1] / "docs/problems.json"
-ASKED = {"svamp": 150, "gsm8k": 150, "aqua": 127, "bfcl:simple_python": 100}
+ASKED = {"svamp": 150, "gsm8k": 150, "aqua": 127, "bfcl:simple_python": 100, "bfcl:multiple": 100}
 
 
 def marks(task: str) -> list[str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from arttune.compare.plan import CONTROLS
-from arttune.compare.summary import AGAINST
+from arttune.compare.result import Answered
+from arttune.compare.summary import AGAINST, pooled
 
 ROOT = Path(__file__).parent.parent
 FOUND = json.loads((ROOT / "docs/compare.json").read_text())
@@ -46,18 +48,40 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip(" *") for cell in line.split("|")] for line in lines]
 
 
-def published() -> list[tuple[str, str, list[list[str]]]]:
-    """Recipe, task and rows of each table of a comparison: it stands over the plot of its recipe."""
+def interval(scores: list[dict[str, Any]]) -> str:
+    """Of all seeds; of several it takes to know which problems each had right, which was not always kept."""
+    if len(scores) > 1 and "right" not in scores[0]:
+        return ""
+    right = [[one == "1" for one in score["right"]] for score in scores if "right" in score]
+    answered = [Answered(score, one) for score, one in zip(scores, right, strict=False)]
+    low, high = pooled(answered)[1] if answered else scores[0]["ci95"]
+    return f" [{low:.1%}, {high:.1%}]"
+
+
+def beside(scores: list[dict[str, Any]]) -> dict[str, str]:
+    """What stands beside accuracy, by column."""
+    one, seconds = scores[0], statistics.mean(score["training_seconds"] for score in scores)
+    return {
+        "format": f"{statistics.mean(score['format_rate'] for score in scores):.0%}",
+        "trained": f"{one['trained_parameters']:,}" if seconds else "",
+        "to ship": f"{one['bytes'] / 1024:,.0f} KiB" if seconds else "",
+        "training": f"{seconds:.0f} s" if seconds else "",
+        "tokens a request": f"{statistics.mean(score['tokens'] / score['n'] for score in scores):.0f}",
+    }
+
+
+def published() -> list[tuple[str, str, int, list[list[str]]]]:
+    """Recipe, task, problems and rows of each table of a comparison: it stands over the plot of its recipe."""
     found = []
-    for table in re.finditer(r"^(\S+), \d+ test problems:\n\n((?:\|.*\n)+)", RESULTS, re.M):
+    for table in re.finditer(r"^(\S+), (\d+) test problems:\n\n((?:\|.*\n)+)", RESULTS, re.M):
         recipe = re.search(r"\]\(compare/(\w+)\.png\)", RESULTS[table.end() :])
         assert recipe, table.group(1)
-        found.append((recipe.group(1), table.group(1), rows(table.group(2))))
+        found.append((recipe.group(1), table.group(1), int(table.group(2)), rows(table.group(3))))
     return found
 
 
-@pytest.mark.parametrize(("recipe", "task", "told"), published())
-def test_a_table_says_what_was_scored(recipe, task, told):
+@pytest.mark.parametrize(("recipe", "task", "n", "told"), published())
+def test_a_table_says_what_was_scored(recipe, task, n, told):
     head, *told = told
     tests = {
         (one["name"], f"against {AGAINST.get(one['against'])}"): one
@@ -70,7 +94,11 @@ def test_a_table_says_what_was_scored(recipe, task, told):
     for row in told:
         scores = seeds(recipe, task, NAMES.get(row[0], row[0]))
         assert row[2] == ", ".join(f"{score['accuracy']:.1%}" for score in scores), row[0]
-        assert row[1].startswith(f"{mean(scores):.1%} ["), row[0]
+        assert row[1].startswith(f"{mean(scores):.1%}{interval(scores)}"), row[0]
+        assert {score["n"] for score in scores} == {n}
+        cells = dict(zip(head, row, strict=True))
+        assert beside(scores).items() <= cells.items(), row[0]
+        assert cells["rate"].split(" ")[0] == (f"{rate:g}" if (rate := scores[0]["learning_rate"]) else "")
         for column, cell in zip(head, row, strict=True):
             one = tests.get((NAMES.get(row[0], row[0]), column))
             said = one and "{:+.1f} [{:+.1f}, {:+.1f}], p ".format(
@@ -80,7 +108,7 @@ def test_a_table_says_what_was_scored(recipe, task, told):
 
 
 def test_every_score_is_in_a_table():
-    assert {(recipe, task) for recipe, task, _ in published()} == {(s["recipe"], s["task"]) for s in SCORES}
+    assert {(recipe, task) for recipe, task, *_ in published()} == {(s["recipe"], s["task"]) for s in SCORES}
 
 
 def test_the_readme_has_every_comparison_on_the_task_it_trained():
