@@ -1,20 +1,23 @@
 """What staying near an artwork costs: accuracy against likeness, from unconstrained to tightly held.
 
     ARTTUNE_DATA=FOLDER python benchmarks/likeness.py --artworks A.png B.png C.png --plot likeness.png --json FILE
-        [--authors PAINTING.png=START.png ...] [--least none 0.8 0.9 0.95 0.98 0.995] [--seeds 0 1 2] [--steps 450]
+        [--authors PAINTING.png=START.png ...] [--hold none 0.8 0.9 0.95 0.98 0.9+32] [--seeds 0 1 2] [--steps 450]
 
-Each run is `arttune train --task svamp --start ARTWORK --likeness LEAST` and stays in its folder under `--out`, so that
-the same command goes on where it was interrupted. What is measured of a finished run is in a JSON file beside it, which
-alone is enough to go on elsewhere. What is printed and drawn is the likeness (MS-SSIM) of the saved PNG to its start,
-the strict accuracy on the test problems and the loss of the last steps. The last column is what a limit leaves of the
-gain over the text alone that the painting without a limit has, its interval from problems and seeds drawn again with
-replacement, but for draws in which that painting gains nothing; the last rows are all artworks together.
-`--authors` puts others' paintings under the same ruler: the start is laid on mid-grey, as theirs were.
+Each run is `arttune train --task svamp --start ARTWORK --likeness LEAST --limit LEVELS` (of `LEAST+LEVELS`; either may
+be left out) and stays in its folder under `--out`, so that the same command goes on where it was interrupted. What is
+measured of a finished run is in a JSON file beside it, which alone is enough to go on elsewhere. What is printed and
+drawn is the likeness (MS-SSIM) of the saved PNG to its start, the mean change in levels (likeness forgives grain), the
+strict accuracy on the test problems and the loss of the last steps. The last columns are what a hold leaves of the gain
+that the free painting has over the text alone, and over always giving the commonest answer, which is no model: their
+intervals are from problems and runs drawn again with replacement, but for draws in which the free one gains nothing.
+The last rows are all artworks together. `--authors` puts others' paintings under the same ruler: the start is laid on
+mid-grey, as theirs were.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -44,10 +47,31 @@ ALL = "all of them"
 
 
 @dataclass(frozen=True)
-class Run:
-    """What is measured of a run of so many steps."""
+class Hold:
+    """What a painting is held to: a least likeness, at most so many levels a pixel, both, or neither."""
 
-    steps: int
+    least: float | None = None
+    limit: int | None = None
+
+    @classmethod
+    def of(cls, text: str) -> Hold:
+        """From `none`, `0.9`, `+32` or `0.9+32`."""
+        least, _, limit = text.removeprefix("none").partition("+")
+        return cls(float(least) if least else None, int(limit) if limit else None)
+
+    def __str__(self) -> str:
+        least = "" if self.least is None else f"{self.least:g}"
+        return least + ("" if self.limit is None else f"+{self.limit}") or "free"
+
+
+FREE = Hold()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is measured of a run that was made as `made` says."""
+
+    made: dict[str, str | float | None]
     machine: str
     alike: float
     change: float
@@ -58,10 +82,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Point:
-    """All runs of an artwork, or of several, and a limit together."""
+    """All runs of an artwork, or of several, and a hold together."""
 
     artwork: str
-    least: float | None
+    hold: Hold
     alike: float
     change: float
     loss: float
@@ -74,26 +98,29 @@ class Point:
         return np.array([one.right for one in self.answered], dtype=float)
 
 
-def run(artwork: Path, least: float | None, seed: int, args: argparse.Namespace) -> Run:
-    """One run, which is made, gone on with, or there already."""
-    folder = Path(args.out) / f"{artwork.stem}-{'free' if least is None else least}-{seed}"
+def run(artwork: Path, hold: Hold, seed: int, args: argparse.Namespace) -> Run:
+    """One run, which is made, gone on with, or there already. Raises `BadInput` for one that was made otherwise."""
+    folder = Path(args.out) / f"{artwork.stem}-{hold}-{seed}"
     file = folder.with_name(f"{folder.name}.json")
+    chosen = {"task": args.task, "steps": args.steps, "likeness": hold.least, "limit": hold.limit}
+    settings = Settings(start=str(artwork), seed=seed, learning_rate=args.rate, validation=0, **chosen)
+    made = chosen | {"rate": settings.rate, "artwork": hashlib.sha256(artwork.read_bytes()).hexdigest()[:12]}
     if not file.is_file():
-        chosen = {"steps": args.steps, "validation": 0}
-        training.complete(
-            Settings(start=str(artwork), likeness=least, seed=seed, **chosen), folder, print, Exam.beside(folder)
-        )
-        write_whole(file, json.dumps(asdict(of(Exhibit.read(folder), args.steps))) + "\n")
+        training.complete(settings, folder, print, Exam.beside(folder))
+        write_whole(file, json.dumps(asdict(of(Exhibit.read(folder), made))) + "\n")
     held = json.loads(file.read_text(encoding="utf-8"))
-    if held["steps"] != args.steps:
-        raise BadInput(f"{file} is of a run of {held['steps']} steps, not {args.steps}; choose another --out")
+    for name, asked in made.items():
+        if held["made"].get(name) != asked:
+            raise BadInput(
+                f"{file} is of a run whose {name} is {held['made'].get(name)}, not {asked}; choose another --out"
+            )
     return Run(**held | {"answered": Answered(**held["answered"])})
 
 
-def of(exhibit: Exhibit, steps: int) -> Run:
+def of(exhibit: Exhibit, made: dict[str, str | float | None]) -> Run:
     """What a finished run comes to."""
     return Run(
-        steps,
+        made,
         describe(),
         exhibit.likeness or 0.0,
         (exhibit.painting.pixels.int() - exhibit.start.int()).abs().float().mean().item(),
@@ -103,36 +130,35 @@ def of(exhibit: Exhibit, steps: int) -> Run:
     )
 
 
-def measured(artwork: Path, least: float | None, args: argparse.Namespace) -> Point:
-    runs = [run(artwork, least, seed, args) for seed in args.seeds]
+def point(artwork: Path, hold: Hold, runs: list[Run]) -> Point:
+    """The runs of an artwork that were held alike, a seed each."""
     means = [float(np.mean([getattr(one, name) for one in runs])) for name in ("alike", "change", "loss")]
     before = np.array(runs[0].before, dtype=float)
-    return Point(artwork.stem, least, *means, [one.answered for one in runs], before)
+    return Point(artwork.stem, hold, *means, [one.answered for one in runs], before)
 
 
-def together(points: list[Point], least: float | None) -> Point:
-    """All artworks at one limit."""
-    same = [point for point in points if point.least == least]
+def together(points: list[Point], hold: Hold) -> Point:
+    """All artworks that were held alike."""
+    same = [one for one in points if one.hold == hold]
     means = [float(np.mean([getattr(one, name) for one in same])) for name in ("alike", "change", "loss")]
-    return Point(ALL, least, *means, [run for one in same for run in one.answered], same[0].before)
+    return Point(ALL, hold, *means, [run for one in same for run in one.answered], same[0].before)
 
 
-def kept(held: Point, free: Point) -> tuple[float, float, float]:
-    """The share of the free gain that a limit leaves, and its 95 % interval."""
+def kept(held: Point, free: Point, over: np.ndarray) -> tuple[float, float, float] | None:
+    """The share of the free gain over what `over` `(problems,)` has right that a hold leaves, and its 95 % interval.
+
+    None where there is no such gain.
+    """
     chance, (runs, n) = np.random.default_rng(0), held.right.shape
-    gains = [one.right - one.before for one in (held, free)]
+    gains = [one.right - over for one in (held, free)]
+    if gains[1].mean() <= 0:
+        return None
     means = np.empty((DRAWS, 2))
     for at in range(DRAWS):  # a seed's runs have the same problems in the same order, so they are drawn together
         seeds, problems = chance.integers(0, runs, runs), chance.integers(0, n, n)
         means[at] = [gain[seeds][:, problems].mean() for gain in gains]
     low, high = np.nanquantile(means[:, 0] / np.where(means[:, 1] > 0, means[:, 1], np.nan), (0.025, 0.975))
     return float(gains[0].mean() / gains[1].mean()), float(low), float(high)
-
-
-def _gained(held: Point, free: dict[str, Point]) -> bool:
-    """Whether there is a free gain of which a limit could leave a share."""
-    there = free.get(held.artwork)
-    return held.least is not None and there is not None and bool(there.right.mean() > there.before.mean())
 
 
 def authors(pair: str) -> tuple[str, float, float]:
@@ -144,35 +170,55 @@ def authors(pair: str) -> tuple[str, float, float]:
     return Path(painted).parent.name, alike(pixels, begun) or 0.0, change
 
 
-def table(points: list[Point], others: list[tuple[str, float, float]]) -> str:
-    lines = ["  artwork                  asked   likeness   change    loss   accuracy                 of the free gain"]
-    free = {point.artwork: point for point in points if point.least is None}
-    for point in points:
-        share, (low, high) = pooled(point.answered)
-        told = "{:.0%} [{:.0%}, {:.0%}]".format(*kept(point, free[point.artwork])) if _gained(point, free) else ""
-        asked = "free" if point.least is None else point.least
+def left(points: list[Point], commonest: np.ndarray) -> dict[tuple[str, Hold], list[tuple[float, float, float] | None]]:
+    """Of each held point what is kept of the gain over the text alone, and over the commonest answer."""
+    free = {one.artwork: one for one in points if one.hold == FREE}
+    return {
+        (one.artwork, one.hold): [kept(one, free[one.artwork], over) for over in (one.before, commonest)]
+        for one in points
+        if one.hold != FREE and one.artwork in free
+    }
+
+
+def table(points: list[Point], others: list[tuple[str, float, float]], commonest: np.ndarray) -> str:
+    lines = [
+        "  artwork                  asked   likeness   change    loss   accuracy                 "
+        "of the free gain     above the commonest"
+    ]
+    shares = left(points, commonest)
+    for one in points:
+        share, (low, high) = pooled(one.answered)
+        told = [
+            "{:.0%} [{:.0%}, {:.0%}]".format(*some) if some else "" for some in shares.get((one.artwork, one.hold), ())
+        ]
         lines.append(
-            f"  {point.artwork:22s}{asked:>8} {point.alike:10.3f} {point.change:8.1f}"
-            f" {point.loss:7.3f}   {f'{share:.1%} [{low:.1%}, {high:.1%}]':24} {told}"
+            f"  {one.artwork:22s}{one.hold!s:>8} {one.alike:10.3f} {one.change:8.1f} {one.loss:7.3f}"
+            f"   {f'{share:.1%} [{low:.1%}, {high:.1%}]':24} {''.join(f'{some:21}' for some in told)}".rstrip()
         )
     lines += [f"  {name:30s} {alike:10.3f} {change:8.1f}" for name, alike, change in others]
     return "\n".join(lines)
 
 
-def plot(points: list[Point], others: list[tuple[str, float, float]], guess: float, path: Path) -> None:
+def plot(points: list[Point], others: list[tuple[str, float, float]], guess: float, path: Path, task: str) -> None:
     figure, axis = plt.subplots(figsize=(7.5, 4.5))
-    for colour, artwork in zip(cycle(FURTHER), dict.fromkeys(point.artwork for point in points), strict=False):
-        mine = sorted((p for p in points if p.artwork == artwork), key=lambda p: p.alike)
-        found = [pooled(p.answered) for p in mine]
-        for p, (_, interval) in zip(mine, found, strict=True):
-            axis.plot([p.alike] * 2, [100 * edge for edge in interval], color=colour, alpha=0.3, linewidth=5)
-        at, shares = [p.alike for p in mine], [100 * share for share, _ in found]
-        axis.plot(at, shares, "o-", color=colour, label=artwork, markersize=5)
+    for colour, artwork in zip(cycle(FURTHER), dict.fromkeys(one.artwork for one in points), strict=False):
+        mine = sorted((one for one in points if one.artwork == artwork), key=lambda one: one.alike)
+        for one in mine:
+            share, interval = pooled(one.answered)
+            axis.plot([one.alike] * 2, [100 * edge for edge in interval], color=colour, alpha=0.3, linewidth=5)
+            mark = "o" if one.hold.limit is None else "s"
+            axis.plot(one.alike, 100 * share, mark, color=colour, markersize=5)
+            where = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 7}
+            axis.annotate(f"{one.change:.0f}", (one.alike, 100 * share), color=colour, **where)
+        line = [(one.alike, 100 * pooled(one.answered)[0]) for one in mine if one.hold.limit is None]
+        axis.plot(*zip(*line, strict=True), color=colour, label=artwork)
     axis.axhline(100 * guess, color=INK, linestyle="--", linewidth=1, label="the commonest answer to all")
-    for (name, near, _), side in zip(sorted(others, key=lambda one: one[1]), cycle(("right", "left")), strict=False):
+    for (name, near, change), side in zip(
+        sorted(others, key=lambda one: one[1]), cycle(("right", "left")), strict=False
+    ):
         axis.axvline(near, color=INK, linestyle=":", linewidth=1)
         axis.annotate(
-            f" the authors' {name.split('_')[-1]} ",
+            f" the authors' {name.split('_')[-1]}, {change:.0f} ",
             (near, 0.98),
             xycoords=("data", "axes fraction"),
             va="top",
@@ -180,8 +226,10 @@ def plot(points: list[Point], others: list[tuple[str, float, float]], guess: flo
             fontsize=8,
             color=INK,
         )
-    axis.set_xlabel("likeness to the artwork (MS-SSIM)")
-    axis.set_ylabel("SVAMP test problems right, %")
+    axis.set_xlabel(
+        "likeness to the artwork (MS-SSIM); small numbers: mean change in levels of 255, squares: with a limit"
+    )
+    axis.set_ylabel(f"test problems of {task} right, %")
     axis.set_ylim(bottom=0)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.15)
@@ -193,15 +241,17 @@ def plot(points: list[Point], others: list[tuple[str, float, float]], guess: flo
 def main() -> None:
     reads = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reads.add_argument("--artworks", nargs="+", type=Path, required=True)
-    reads.add_argument("--least", nargs="+", default=["none", "0.8", "0.9", "0.95", "0.98", "0.995"])
+    reads.add_argument("--task", default="svamp")
+    usual = ("none", "0.8", "0.9", "0.95", "0.98", "0.9+32")
+    reads.add_argument("--hold", nargs="+", type=Hold.of, default=[Hold.of(one) for one in usual])
     reads.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     reads.add_argument("--steps", type=int, default=450)
+    reads.add_argument("--rate", type=float, help="learning rate; by default arttune's own")
     reads.add_argument("--authors", nargs="*", default=[])
     reads.add_argument("--out", default="runs/likeness")
     reads.add_argument("--plot", type=Path)
     reads.add_argument("--json", type=Path)
     args = reads.parse_args()
-    leasts = [None if one == "none" else float(one) for one in args.least]
     others = [authors(pair) for pair in args.authors]  # what is wrong with any file is wrong before hours of training
     for artwork in args.artworks:
         start_pixels(str(artwork), (224, 224))
@@ -210,25 +260,32 @@ def main() -> None:
     for path in (args.plot, args.json):
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
-    points = [measured(artwork, least, args) for artwork in args.artworks for least in leasts]
-    answers = [problem.answer for problem in get_task("svamp").load("test")[: Settings().test_limit]]
-    guess = max(Counter(answers).values()) / len(answers)
-    print(f"smol, svamp, {args.steps} steps of 8, seeds {args.seeds}; {describe()}")
-    every = points + [together(points, least) for least in leasts]
-    print(table(every, others))
-    print(f"  always the commonest answer: {guess:.1%}")
+    made = {
+        (artwork, hold): [run(artwork, hold, seed, args) for seed in args.seeds]
+        for artwork in args.artworks
+        for hold in args.hold
+    }
+    points = [point(artwork, hold, runs) for (artwork, hold), runs in made.items()]
+    answers = [problem.answer for problem in get_task(args.task).load("test")[: Settings().test_limit]]
+    common = Counter(answers).most_common(1)[0][0]
+    commonest = np.array([answer == common for answer in answers], dtype=float)
+    machines = Counter(one.machine for runs in made.values() for one in runs)
+    print(f"smol, {args.task}, {args.steps} steps of 8, seeds {args.seeds}; runs made on:")
+    print("\n".join(f"  {n} x {machine}" for machine, n in machines.items()))
+    every = points + [together(points, hold) for hold in args.hold]
+    print(table(every, others, commonest))
+    print(f"  always the commonest answer: {commonest.mean():.1%}")
     if args.plot:
-        plot(points, others, guess, args.plot)
+        plot(points, others, commonest.mean(), args.plot, args.task)
     if args.json:
-        free = {p.artwork: p for p in every if p.least is None}
-        held = [p for p in every if _gained(p, free)]
-        ratios = {f"{p.artwork} at {p.least}/free": kept(p, free[p.artwork])[0] for p in held}
+        shares = left(every, commonest)
+        ratios = {f"{artwork} at {hold}/free": some[0][0] for (artwork, hold), some in shares.items() if some[0]}
         told = [
-            {"artwork": p.artwork, "least": p.least, "likeness": p.alike, "change": p.change, "loss": p.loss}
-            | dict(zip(("accuracy", "ci95"), pooled(p.answered), strict=True))
-            for p in every
+            {"artwork": one.artwork, "hold": str(one.hold), "likeness": one.alike, "change": one.change}
+            | {"loss": one.loss, **dict(zip(("accuracy", "ci95"), pooled(one.answered), strict=True))}
+            for one in every
         ]
-        found = {"ratios": ratios, "machine": describe(), "points": told}
+        found = {"ratios": ratios, "machine": "; ".join(machines), "points": told}
         args.json.write_text(json.dumps(found, indent=2) + "\n")
 
 

@@ -39,8 +39,19 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
             ("--rounds", "1", "--batch-size", "2", "--artwork", "art.png", "--style-picture", "art.png"),
             "strokes:3000",
         ),
-        ("likeness.py", ("--artworks", "art.png", "--least", "none", "0.9", "--seeds", "0", "--steps", "1"), "art"),
-        ("starts.py", ("--picture", "art.png", "--seeds", "0", "--steps", "1"), "poster, an instruction"),
+        (
+            "likeness.py",
+            (
+                *("--artworks", "art.png", "--hold", "none", "0.9+32", "--seeds", "0", "--steps", "1"),
+                *("--authors", "art.png=grey.png", "--plot", "plot.png"),
+            ),
+            "always the commonest answer: 11.3%",
+        ),
+        (
+            "starts.py",
+            ("--picture", "art.png", "--seeds", "0", "--steps", "1", "--plot", "plot.png"),
+            "than those letters scrambled",
+        ),
         ("robust.py", ("--start", "art.png", "--seeds", "0", "--steps", "1", "--test", "4"), "JPEG 50"),
         ("recording.py", ("smol", "grey.png", "--rows", "4", "--tokens", "8", "--rounds", "1"), "same: 100.0%"),
     ],
@@ -58,9 +69,9 @@ def test_it_runs(name, arguments, says, tmp_path):
 @pytest.mark.slow
 @zoo.REAL
 def test_likeness_goes_on_from_what_was_measured_alone(tmp_path):
-    def measure(least: tuple[str, ...], steps: str = "1") -> subprocess.CompletedProcess[str]:
+    def measure(holds: tuple[str, ...], steps: str = "1") -> subprocess.CompletedProcess[str]:
         art = str(FOLDER.parent / "recipes" / "compare" / "orchard.png")
-        words = ["--artworks", art, "--least", *least, "--seeds", "0", "--steps", steps]
+        words = ["--artworks", art, "--hold", *holds, "--seeds", "0", "--steps", steps]
         command = [sys.executable, str(FOLDER / "likeness.py"), *words]
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
 
@@ -74,7 +85,7 @@ def test_likeness_goes_on_from_what_was_measured_alone(tmp_path):
     ]
     line = next(line for line in first.stdout.splitlines() if "free" in line)
     assert line in second.stdout.splitlines()
-    assert "is of a run of 1 steps, not 2" in measure(("none",), "2").stderr
+    assert "is of a run whose steps is 1, not 2" in measure(("none",), "2").stderr
 
 
 def test_what_was_compared_is_collected(tiny_folder, problems, tmp_path, monkeypatch, capsys):
