@@ -1,17 +1,18 @@
 """What staying near an artwork costs: accuracy against likeness, from unconstrained to tightly held.
 
     ARTTUNE_DATA=FOLDER python benchmarks/likeness.py --artworks A.png B.png C.png --plot likeness.png --json FILE
-        [--authors PAINTING.png=START.png ...] [--hold none 0.8 0.9 0.95 0.98 0.9+32] [--seeds 0 1 2] [--steps 450]
+        [--authors PAINTING.png=START.png ...] [--hold none 0.8@0.01 ... 0.98@0.005 0.9+32@0.01] [--seeds 0 1 2]
 
-Each run is `arttune train --task svamp --start ARTWORK --likeness LEAST --limit LEVELS` (of `LEAST+LEVELS`; either may
-be left out) and stays in its folder under `--out`, so that the same command goes on where it was interrupted. What is
-measured of a finished run is in a JSON file beside it, which alone is enough to go on elsewhere. What is printed and
-drawn is the likeness (MS-SSIM) of the saved PNG to its start, the mean change in levels (likeness forgives grain), the
-strict accuracy on the test problems and the loss of the last steps. The last columns are what a hold leaves of the gain
-that the free painting has over the text alone, and over always giving the commonest answer, which is no model: their
-intervals are from problems and runs drawn again with replacement, but for draws in which the free one gains nothing.
-The last rows are all artworks together. `--authors` puts others' paintings under the same ruler: the start is laid on
-mid-grey, as theirs were.
+Each run is `arttune train --task svamp --start ARTWORK --likeness LEAST --limit LEVELS --learning-rate RATE` (of
+`LEAST+LEVELS@RATE`, each of which may be left out; tightly held, smaller rates learn more: likeness.txt) and stays in
+its folder under `--out`, so that the same command goes on where it was interrupted. What is measured of a finished run
+is in a JSON file beside it, which alone is enough to go on elsewhere. What is printed and drawn is the likeness
+(MS-SSIM) of the saved PNG to its start, the mean change in levels (likeness forgives grain), the strict accuracy on the
+test problems and the loss of the last steps. The last columns are what a hold leaves of the gain that the free painting
+has over the text alone, and over always giving the commonest answer, which is no model: their intervals are from
+problems and runs drawn again with replacement, but for draws in which the free one gains nothing. The last rows are all
+artworks together. `--authors` puts others' paintings under the same ruler: the start is laid on mid-grey, as theirs
+were.
 """
 
 from __future__ import annotations
@@ -48,20 +49,23 @@ ALL = "all of them"
 
 @dataclass(frozen=True)
 class Hold:
-    """What a painting is held to: a least likeness, at most so many levels a pixel, both, or neither."""
+    """What a painting is held to: a least likeness, at most so many levels a pixel, both, or neither; and its rate."""
 
     least: float | None = None
     limit: int | None = None
+    rate: float | None = None
 
     @classmethod
     def of(cls, text: str) -> Hold:
-        """From `none`, `0.9`, `+32` or `0.9+32`."""
-        least, _, limit = text.removeprefix("none").partition("+")
-        return cls(float(least) if least else None, int(limit) if limit else None)
+        """From `none`, `0.9`, `+32`, `0.9+32` or `0.9+32@0.01`."""
+        held, _, rate = text.removeprefix("none").partition("@")
+        least, _, limit = held.partition("+")
+        return cls(*(kind(one) if one else None for kind, one in ((float, least), (int, limit), (float, rate))))
 
     def __str__(self) -> str:
         least = "" if self.least is None else f"{self.least:g}"
-        return least + ("" if self.limit is None else f"+{self.limit}") or "free"
+        held = least + ("" if self.limit is None else f"+{self.limit}") or "free"
+        return held + ("" if self.rate is None else f"@{self.rate:g}")
 
 
 FREE = Hold()
@@ -103,7 +107,7 @@ def run(artwork: Path, hold: Hold, seed: int, args: argparse.Namespace) -> Run:
     folder = Path(args.out) / f"{artwork.stem}-{hold}-{seed}"
     file = folder.with_name(f"{folder.name}.json")
     chosen = {"task": args.task, "steps": args.steps, "likeness": hold.least, "limit": hold.limit}
-    settings = Settings(start=str(artwork), seed=seed, learning_rate=args.rate, validation=0, **chosen)
+    settings = Settings(start=str(artwork), seed=seed, learning_rate=hold.rate, validation=0, **chosen)
     made = chosen | {"rate": settings.rate, "artwork": hashlib.sha256(artwork.read_bytes()).hexdigest()[:12]}
     if not file.is_file():
         training.complete(settings, folder, print, Exam.beside(folder))
@@ -182,7 +186,7 @@ def left(points: list[Point], commonest: np.ndarray) -> dict[tuple[str, Hold], l
 
 def table(points: list[Point], others: list[tuple[str, float, float]], commonest: np.ndarray) -> str:
     lines = [
-        "  artwork                  asked   likeness   change    loss   accuracy                 "
+        "  artwork                        asked   likeness   change    loss   accuracy                 "
         "of the free gain     above the commonest"
     ]
     shares = left(points, commonest)
@@ -192,10 +196,10 @@ def table(points: list[Point], others: list[tuple[str, float, float]], commonest
             "{:.0%} [{:.0%}, {:.0%}]".format(*some) if some else "" for some in shares.get((one.artwork, one.hold), ())
         ]
         lines.append(
-            f"  {one.artwork:22s}{one.hold!s:>8} {one.alike:10.3f} {one.change:8.1f} {one.loss:7.3f}"
+            f"  {one.artwork:22s}{one.hold!s:>14} {one.alike:10.3f} {one.change:8.1f} {one.loss:7.3f}"
             f"   {f'{share:.1%} [{low:.1%}, {high:.1%}]':24} {''.join(f'{some:21}' for some in told)}".rstrip()
         )
-    lines += [f"  {name:30s} {alike:10.3f} {change:8.1f}" for name, alike, change in others]
+    lines += [f"  {name:36s} {alike:10.3f} {change:8.1f}" for name, alike, change in others]
     return "\n".join(lines)
 
 
@@ -227,7 +231,7 @@ def plot(points: list[Point], others: list[tuple[str, float, float]], guess: flo
             color=INK,
         )
     axis.set_xlabel(
-        "likeness to the artwork (MS-SSIM); small numbers: mean change in levels of 255, squares: with a limit"
+        "likeness to the artwork (MS-SSIM)\nnumbers: mean change in levels of 255; squares: with a limit too"
     )
     axis.set_ylabel(f"test problems of {task} right, %")
     axis.set_ylim(bottom=0)
@@ -242,11 +246,10 @@ def main() -> None:
     reads = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reads.add_argument("--artworks", nargs="+", type=Path, required=True)
     reads.add_argument("--task", default="svamp")
-    usual = ("none", "0.8", "0.9", "0.95", "0.98", "0.9+32")
+    usual = ("none", "0.8@0.01", "0.9@0.01", "0.95@0.01", "0.98@0.005", "0.9+32@0.01")
     reads.add_argument("--hold", nargs="+", type=Hold.of, default=[Hold.of(one) for one in usual])
     reads.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     reads.add_argument("--steps", type=int, default=450)
-    reads.add_argument("--rate", type=float, help="learning rate; by default arttune's own")
     reads.add_argument("--authors", nargs="*", default=[])
     reads.add_argument("--out", default="runs/likeness")
     reads.add_argument("--plot", type=Path)

@@ -22,7 +22,7 @@ INK, ACCENT = "#30343c", "#c8553d"
 COLOURS = {"art": ACCENT, "lora": INK, "soft-prompt": "#4f8a8b"}
 LABELS = {"loss": "loss", "reward": "mean reward"}
 WINDOW = 20  # steps of a curve beside others
-FURTHER = ("#b08968", "#7d5ba6", "#6a994e", "#3d78c8", "#d98c2b", "#c05a8e", "#2a9d8f", "#8a8f98")
+FURTHER = ("#b08968", "#7d5ba6", "#6a994e", "#3d78c8", "#d98c2b", "#c05a8e", "#2a9d8f", "#8a8f98", "#9c4a3c")
 
 Lines = list[dict[str, Any]]  # of a metrics.jsonl
 
