@@ -46,6 +46,8 @@ DRAWS = 10_000
 LAST = slice(-50, None)  # steps
 ALL = "all of them"
 
+Shares = dict[tuple[str, "Hold"], list[tuple[float, float, float] | None]]
+
 
 @dataclass(frozen=True)
 class Hold:
@@ -134,18 +136,11 @@ def of(exhibit: Exhibit, made: dict[str, str | float | None]) -> Run:
     )
 
 
-def point(artwork: Path, hold: Hold, runs: list[Run]) -> Point:
-    """The runs of an artwork that were held alike, a seed each."""
+def point(artwork: str, hold: Hold, runs: list[Run]) -> Point:
+    """The runs of an artwork, or of all of them, that were held alike."""
     means = [float(np.mean([getattr(one, name) for one in runs])) for name in ("alike", "change", "loss")]
     before = np.array(runs[0].before, dtype=float)
-    return Point(artwork.stem, hold, *means, [one.answered for one in runs], before)
-
-
-def together(points: list[Point], hold: Hold) -> Point:
-    """All artworks that were held alike."""
-    same = [one for one in points if one.hold == hold]
-    means = [float(np.mean([getattr(one, name) for one in same])) for name in ("alike", "change", "loss")]
-    return Point(ALL, hold, *means, [run for one in same for run in one.answered], same[0].before)
+    return Point(artwork, hold, *means, [one.answered for one in runs], before)
 
 
 def kept(held: Point, free: Point, over: np.ndarray) -> tuple[float, float, float] | None:
@@ -174,7 +169,7 @@ def authors(pair: str) -> tuple[str, float, float]:
     return Path(painted).parent.name, alike(pixels, begun) or 0.0, change
 
 
-def left(points: list[Point], commonest: np.ndarray) -> dict[tuple[str, Hold], list[tuple[float, float, float] | None]]:
+def left(points: list[Point], commonest: np.ndarray) -> Shares:
     """Of each held point what is kept of the gain over the text alone, and over the commonest answer."""
     free = {one.artwork: one for one in points if one.hold == FREE}
     return {
@@ -184,12 +179,11 @@ def left(points: list[Point], commonest: np.ndarray) -> dict[tuple[str, Hold], l
     }
 
 
-def table(points: list[Point], others: list[tuple[str, float, float]], commonest: np.ndarray) -> str:
+def table(points: list[Point], others: list[tuple[str, float, float]], shares: Shares) -> str:
     lines = [
         "  artwork                        asked   likeness   change    loss   accuracy                 "
         "of the free gain     above the commonest"
     ]
-    shares = left(points, commonest)
     for one in points:
         share, (low, high) = pooled(one.answered)
         told = [
@@ -207,15 +201,17 @@ def plot(points: list[Point], others: list[tuple[str, float, float]], guess: flo
     figure, axis = plt.subplots(figsize=(7.5, 4.5))
     for colour, artwork in zip(cycle(FURTHER), dict.fromkeys(one.artwork for one in points), strict=False):
         mine = sorted((one for one in points if one.artwork == artwork), key=lambda one: one.alike)
+        line = []
         for one in mine:
             share, interval = pooled(one.answered)
             axis.plot([one.alike] * 2, [100 * edge for edge in interval], color=colour, alpha=0.3, linewidth=5)
-            mark = "o" if one.hold.limit is None else "s"
-            axis.plot(one.alike, 100 * share, mark, color=colour, markersize=5)
+            if one.hold.limit is None:
+                line.append((one.alike, 100 * share))
+            else:
+                axis.plot(one.alike, 100 * share, "s", color=colour, markersize=5)
             where = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 7}
             axis.annotate(f"{one.change:.0f}", (one.alike, 100 * share), color=colour, **where)
-        line = [(one.alike, 100 * pooled(one.answered)[0]) for one in mine if one.hold.limit is None]
-        axis.plot(*zip(*line, strict=True), color=colour, label=artwork)
+        axis.plot([at for at, _ in line], [share for _, share in line], "o-", color=colour, label=artwork, markersize=5)
     axis.axhline(100 * guess, color=INK, linestyle="--", linewidth=1, label="the commonest answer to all")
     for (name, near, change), side in zip(
         sorted(others, key=lambda one: one[1]), cycle(("right", "left")), strict=False
@@ -268,20 +264,22 @@ def main() -> None:
         for artwork in args.artworks
         for hold in args.hold
     }
-    points = [point(artwork, hold, runs) for (artwork, hold), runs in made.items()]
+    points = [point(artwork.stem, hold, runs) for (artwork, hold), runs in made.items()]
     answers = [problem.answer for problem in get_task(args.task).load("test")[: Settings().test_limit]]
     common = Counter(answers).most_common(1)[0][0]
     commonest = np.array([answer == common for answer in answers], dtype=float)
     machines = Counter(one.machine for runs in made.values() for one in runs)
     print(f"smol, {args.task}, {args.steps} steps of 8, seeds {args.seeds}; runs made on:")
     print("\n".join(f"  {n} x {machine}" for machine, n in machines.items()))
-    every = points + [together(points, hold) for hold in args.hold]
-    print(table(every, others, commonest))
+    every = points + [
+        point(ALL, hold, [one for artwork in args.artworks for one in made[artwork, hold]]) for hold in args.hold
+    ]
+    shares = left(every, commonest)
+    print(table(every, others, shares))
     print(f"  always the commonest answer: {commonest.mean():.1%}")
     if args.plot:
         plot(points, others, commonest.mean(), args.plot, args.task)
     if args.json:
-        shares = left(every, commonest)
         ratios = {f"{artwork} at {hold}/free": some[0][0] for (artwork, hold), some in shares.items() if some[0]}
         told = [
             {"artwork": one.artwork, "hold": str(one.hold), "likeness": one.alike, "change": one.change}

@@ -50,11 +50,12 @@ def rows(text: str) -> list[list[str]]:
 
 def interval(scores: list[dict[str, Any]]) -> str:
     """Of all seeds; of several it takes to know which problems each had right, which was not always kept."""
-    if len(scores) > 1 and "right" not in scores[0]:
+    if "right" in scores[0]:
+        low, high = pooled([Answered(score, [one == "1" for one in score["right"]]) for score in scores])[1]
+    elif len(scores) == 1:
+        low, high = scores[0]["ci95"]
+    else:
         return ""
-    right = [[one == "1" for one in score["right"]] for score in scores if "right" in score]
-    answered = [Answered(score, one) for score, one in zip(scores, right, strict=False)]
-    low, high = pooled(answered)[1] if answered else scores[0]["ci95"]
     return f" [{low:.1%}, {high:.1%}]"
 
 
@@ -99,7 +100,7 @@ def test_a_table_says_what_was_scored(recipe, task, n, told):
         cells = dict(zip(head, row, strict=True))
         assert beside(scores).items() <= cells.items(), row[0]
         assert cells["rate"].split(" ")[0] == (f"{rate:g}" if (rate := scores[0]["learning_rate"]) else "")
-        for column, cell in zip(head, row, strict=True):
+        for column, cell in cells.items():
             one = tests.get((NAMES.get(row[0], row[0]), column))
             said = one and "{:+.1f} [{:+.1f}, {:+.1f}], p ".format(
                 *(100 * x for x in (one["difference"], *one["ci95"]))

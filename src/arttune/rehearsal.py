@@ -144,7 +144,7 @@ def rehearse(settings: Settings, crowded: bool = False) -> Rehearsal:
     parameters = sum(one.numel() for one in loaded.model.parameters())
     trained = _trained(settings, canvas, loaded)
     size = BYTES[settings.dtype]
-    longest = rows * (prompts.longest + answers.longest)
+    longest = prompts.longest + answers.longest
     # A picture's tokens run once for all rows, a soft prompt's in each; LoRA has none.
     picture = shown if paints else rows * shown
     row = prompts.longest + most + shown
@@ -155,7 +155,7 @@ def rehearse(settings: Settings, crowded: bool = False) -> Rehearsal:
     memory = Memory(
         weights=parameters * size,
         trained=trained * 16,
-        kept=(longest + picture) * kept_a_token(loaded, settings.adapter, size, longest // rows + shown),
+        kept=(rows * longest + picture) * kept_a_token(loaded, settings.adapter, size, longest + shown),
         answering=at_once * _answering_a_token(loaded, size),
     )
     worked = [one for one in problems.train if one.completion is not None][:GRADED]
@@ -180,7 +180,7 @@ def rehearse(settings: Settings, crowded: bool = False) -> Rehearsal:
         trained=trained,
         prompt=prompts,
         answer=answers,
-        longest=longest // rows + shown,
+        longest=longest + shown,
         step=settings.accumulate * (rows * text + picture),
         sampled=settings.steps * settings.rows * most if sampling else 0,
         memory=memory,
