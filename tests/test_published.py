@@ -1,18 +1,28 @@
-"""The tables of the docs say what docs/compare.json says, number by number, and no comparison is left out of them."""
+"""The tables of the docs say what docs/compare.json says, number by number, and no comparison is left out of them.
+
+The gallery's says what its paintings carry, and is of its recipes.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import statistics
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from arttune import Painting
 from arttune.compare.plan import CONTROLS
 from arttune.compare.result import Answered
 from arttune.compare.summary import AGAINST, pooled
+from arttune.settings import Settings
+from arttune.style.likeness import alike
+from arttune.style.looks import Looks
+from arttune.style.starts import start_pixels
+from arttune.tasks import get_task
 
 ROOT = Path(__file__).parent.parent
 FOUND = json.loads((ROOT / "docs/compare.json").read_text())
@@ -29,6 +39,7 @@ LINES = {
     "service calls, `qwen-0.5b`, 90 problems": ("qwen_sgd", "sgd"),
     "SVAMP by rewards alone, `qwen-0.5b`": ("qwen_svamp_grpo", "svamp"),
 }
+GALLERY = ROOT / "docs/gallery"
 BEST = "the best control"
 COLUMNS = ("none", BEST, "art", "soft-prompt", "lora")
 
@@ -128,3 +139,34 @@ def test_the_readme_has_every_comparison_on_the_task_it_trained():
             else:
                 found = mean(seeds(recipe, task, adapter))
             assert cell.replace(" %", "%") == ("" if found is None else f"{found:.1%}"), (name, adapter)
+
+
+@pytest.mark.parametrize("path", sorted(GALLERY.glob("*.png")), ids=lambda path: path.stem)
+def test_the_gallery_says_what_its_paintings_carry(path, monkeypatch):
+    monkeypatch.chdir(ROOT)  # recipes name their starts from there
+    (cells,) = [row for row in rows((GALLERY / "README.md").read_text()) if row[1] == path.stem]
+    does, style = cells[2:]
+    painting, settings = Painting.load(path), Settings.read(ROOT / f"recipes/gallery/{path.stem}.yaml", {})
+    made = painting.provenance
+    assert (made.task, made.objective, made.start) == (settings.task, settings.objective, settings.start)
+    assert (made.steps, made.seed) == (settings.steps, settings.seed)
+    looks = {one.name: getattr(settings, one.name) for one in fields(Looks) if one.name != "start"}
+    defaults = vars(Settings())
+    assert made.looks == {name: asked for name, asked in looks.items() if asked != defaults[name]}
+
+    before, after = made.scores
+    told = "0 → **{:.1f} %** [{:.1f}, {:.1f}]".format(*(100 * share for share in (after["accuracy"], *after["ci95"])))
+    assert told in does
+    assert (before["correct"], before["n"], after["n"]) == (0, 150, 150)
+    task = get_task(made.task)
+    for constant, share in re.findall(r"always `(.+)` would be ([\d.]+) %", does):
+        right = sum(task.grade(problem, f"Answer: {constant}").correct for problem in task.load("test")[:150])
+        assert share in (f"{100 * right / 150:.0f}", f"{100 * right / 150:.1f}")
+
+    for flag, value in re.findall(r"--([a-z-]+)(?: ([^-]\S*))?", " ".join(re.findall(r"`(--[^`]+)`", style))):
+        assert value in ("", str(made.looks[flag.replace("-", "_")])), flag
+    start = start_pixels(made.start, made.size, seed=made.seed)
+    for told in re.findall(r"MS-SSIM (\d\.\d+)", does + style):
+        assert told == f"{alike(painting.pixels, start):.3f}"
+    for told in re.findall(r"([\d,]+) have another colour", style):
+        assert told == f"{(painting.pixels != start).any(0).sum():,}"
